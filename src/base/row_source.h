@@ -1,0 +1,35 @@
+// RowSource: a matrix somewhere (a range of a file, a generator, a block-quantized tensor being dequantized) whose rows
+// can be read by range, in any order, from several threads, without ever holding the whole of it in memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/dtype.h"
+
+namespace updraft {
+
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+
+  int64_t rows() const { return rows_; }        // a vector is one row
+  int64_t columns() const { return columns_; }
+  DType dtype() const { return dtype_; }        // the type that read_rows writes
+  int64_t row_bytes() const { return columns_ * bytes_per_element(dtype_); }
+
+  // Writes rows [begin, end) to `out`, row-major, dtype(), no padding. Thread-safe. Throws Error when the file fails.
+  virtual void read_rows(int64_t begin, int64_t end, void* out) const = 0;
+
+ protected:
+  RowSource(int64_t rows, int64_t columns, DType dtype) : rows_(rows), columns_(columns), dtype_(dtype) {}
+
+ private:
+  int64_t rows_;
+  int64_t columns_;
+  DType dtype_;
+};
+
+using RowSourcePtr = std::shared_ptr<const RowSource>;
+
+} // namespace updraft

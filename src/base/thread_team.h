@@ -1,0 +1,40 @@
+// ThreadTeam: a fixed set of threads that run one function together, phase after phase. The caller is member 0.
+// run() returns when every member has finished (one barrier); members wait by spinning briefly, then on a futex, so an
+// idle team costs no CPU time. Every member sets rounding to nearest and denormals kept while it runs a function and
+// restores the caller's floating-point state afterwards. It never allocates after construction and run() never throws:
+// a function given to it must not throw.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/function_ref.h"
+
+namespace updraft {
+
+class ThreadTeam {
+ public:
+  explicit ThreadTeam(int threads);  // >= 1; starts threads - 1 threads
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  int size() const;
+
+  // Calls body(member) on every member, member in [0, size()). One caller at a time.
+  void run(FunctionRef<void(int member)> body);
+
+  // Splits [0, items) in chunks of `grain` taken first come, first served; body(begin, end, member).
+  // Which member runs which chunk is not defined: never let a result depend on it.
+  void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t begin, int64_t end, int member)> body);
+
+  struct Impl;  // for the .cc alone
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// Processors this process may use: the affinity mask, cut by the cgroup's CPU quota (rounded up). At least 1.
+int available_processors();
+
+} // namespace updraft

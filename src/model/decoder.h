@@ -1,0 +1,33 @@
+// Decoder: the model, written once, in verbs. Its forward() reads as the paper.
+#pragma once
+
+#include "compute/machine.h"
+#include "model/decoder_weights.h"
+
+namespace updraft::model {
+
+// Everything a step writes to, taken before the first step.
+struct Workspace {
+  compute::Rows x, q, attended, hidden, logits;
+  compute::KvCachePtr kv;
+};
+
+class Decoder {
+ public:
+  Decoder(const checkpoint::ModelConfig&, DecoderWeights);
+
+  const checkpoint::ModelConfig& config() const { return config_; }
+  const DecoderWeights& weights() const { return weights_; }
+
+  Workspace make_workspace(compute::Machine&, int64_t max_rows, int64_t max_output_rows, DType kv_dtype, int64_t kv_pages) const;
+  compute::KvGeometry kv_geometry(DType kv_dtype) const;
+
+  // One step: embeds, runs every layer, computes the logits of in.output_rows. K and V go to w.kv.
+  void forward(compute::Machine&, const compute::StepInputs&, const compute::RopeTables&, Workspace&) const;
+
+ private:
+  checkpoint::ModelConfig config_;
+  DecoderWeights weights_;
+};
+
+}  // namespace updraft::model

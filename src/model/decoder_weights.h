@@ -1,0 +1,36 @@
+// DecoderWeights: the one list of a decoder's tensor names, shapes and packings.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "compute/machine.h"
+
+namespace updraft::model {
+
+struct LayerWeights {
+  int index = 0;
+  compute::AttentionSpec attention;
+  compute::Norm attention_norm, mlp_norm;
+  compute::Weight qkv;      // [(query_heads + 2 key_value_heads) head_dim, hidden]
+  compute::Weight output;   // [hidden, query_heads head_dim]
+  compute::Weight gate_up;  // [2 intermediate, hidden]
+  compute::Weight down;     // [hidden, intermediate]
+};
+
+struct DecoderWeights {
+  compute::Weight embedding;  // [vocabulary, hidden]
+  std::vector<LayerWeights> layers;
+  compute::Norm final_norm;
+  compute::Weight head;       // [vocabulary, hidden]; the embedding itself when tied
+
+  int64_t bytes() const;                  // kept in memory
+  int64_t bytes_streamed_per_step() const;  // read once by every step: all but the embedding table (unless tied)
+};
+
+// Reads and packs every tensor; throws Error naming a missing, misshapen or unexpected one. `loaded` counts source bytes.
+DecoderWeights load_decoder_weights(const checkpoint::Checkpoint&, compute::Machine&, DType,
+                                    const std::function<void(int64_t done, int64_t total)>& loaded);
+
+}  // namespace updraft::model

@@ -1,0 +1,101 @@
+// Session: a loaded model with its tokenizer, template and engine: text in, text out. It joins the floors below for the
+// doors above (cli, serve, python, measure), so that each setting means the same behind every door.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/progress.h"
+#include "checkpoint/checkpoint.h"
+#include "engine/engine.h"
+#include "text/chat_template.h"
+#include "text/text_stream.h"
+#include "text/tokenizer.h"
+
+namespace updraft::session {
+
+struct LoadOptions {
+  std::string model;                     // a folder or a .gguf; may be empty with `synthetic` (then an embedded vocabulary)
+  std::string synthetic;                 // "mistral-7b", "mistral-7b:layers=4", a config.json; weights from `synthetic_seed`
+  uint64_t synthetic_seed = 1;
+  std::string device = "cpu";
+  std::string instruction_set;           // "" best
+  int threads = 0;                       // 0: all this process may use
+  bool exact = false;                    // F32 activations everywhere
+  std::optional<DType> dtype;            // none: auto, the checkpoint's natural type
+  DType kv_dtype = DType::kF16;
+  std::optional<int64_t> context;        // --context
+  int64_t kv_tokens = 0;                 // capacity; 0: context, or what `max_sequences` needs
+  int64_t max_rows = 512;
+  int64_t max_sequences = 16;
+  ProgressCallback progress;
+};
+
+// Opening the parts by themselves, for commands that need no weights.
+std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions&);
+std::unique_ptr<text::Tokenizer> open_tokenizer(const std::string& model);   // folder, .gguf, tokenizer.json, tokenizer.model
+text::ChatSettings open_chat_settings(const std::string& model);             // folder or .gguf
+
+struct MemoryUse {
+  int64_t weights_bytes = 0, kv_bytes = 0, workspace_bytes = 0;
+};
+
+// A request in text. Exactly one of prompt, messages, ids is set.
+struct TextRequest {
+  std::optional<std::string> prompt;             // raw text, encoded with BOS
+  std::optional<nlohmann::ordered_json> messages; // through the chat template
+  nlohmann::ordered_json template_variables;      // tools, enable_thinking, ...
+  std::optional<std::vector<int32_t>> ids;
+  engine::SamplingParameters sampling;
+  std::optional<int64_t> max_new_tokens;
+  int64_t min_new_tokens = 0;
+  bool ignore_eos = false;
+  std::vector<std::string> stop;
+  bool include_stop = false;
+  std::function<bool(std::string_view text)> on_text;  // certain text as it comes; false cancels
+};
+
+struct TextAnswer {
+  std::vector<int32_t> prompt_ids;
+  engine::Answer answer;                         // ids, finish reason, timings
+  std::string text;                              // without special tokens, cut before a stop string
+};
+
+class Session {
+ public:
+  static std::unique_ptr<Session> load(const LoadOptions&);
+
+  const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
+  const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  const text::ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
+  engine::Engine& engine() { return *engine_; }
+  DType dtype() const { return dtype_; }
+  MemoryUse memory() const;
+
+  // generation_config over transformers' defaults: what flags and requests then override.
+  TextRequest default_request() const;
+
+  std::string apply_template(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& variables) const;
+  std::vector<int32_t> prompt_ids(const TextRequest&) const;
+  // Runs one request to its end on this thread. Throws Error / TemplateError for a request that cannot be built.
+  TextAnswer generate(TextRequest);
+  // Many requests, batched by the engine; answers in order; `done` is called as each becomes available in order.
+  void generate_all(std::vector<TextRequest>, const std::function<void(size_t index, TextAnswer)>& done);
+
+ private:
+  Session() = default;
+  std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::optional<text::ChatTemplate> chat_template_;
+  text::ChatSettings chat_settings_;
+  std::unique_ptr<engine::Engine> engine_;
+  DType dtype_ = DType::kBF16;
+};
+
+}  // namespace updraft::session

@@ -1,0 +1,49 @@
+// ChatTemplate: messages to the prompt a model was trained on, by the model's own Jinja2 template, as transformers'
+// apply_chat_template does. Sandboxed: bounded steps, depth and output. The prompt is encoded with add_special = false,
+// for the template writes BOS itself.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+namespace updraft::text {
+
+// The template refused the conversation (raise_exception) or went over a limit. what() is the template's own message.
+// For a request this is the user's mistake (HTTP 400), so it is its own type.
+class TemplateError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class ChatTemplate {
+ public:
+  // Throws Error with line and column for a template that does not parse.
+  explicit ChatTemplate(std::string source, std::string name = "chat_template");
+  ~ChatTemplate();
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+
+  // `variables`: {"messages": [...], "tools": ..., "add_generation_prompt": true, "bos_token": "<s>", ...}. Order of keys
+  // is kept. Throws TemplateError.
+  std::string render(const nlohmann::ordered_json& variables) const;
+  const std::string& source() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// What a folder says about chatting: its template(s) and the special tokens as template variables.
+struct ChatSettings {
+  std::string chat_template;              // default template; empty: the model has none
+  std::string tool_template;              // the one named tool_use, or empty
+  nlohmann::ordered_json special_tokens;  // {"bos_token": "<s>", "eos_token": "</s>", ...}
+};
+ChatSettings load_chat_settings(const std::filesystem::path& folder);
+
+}  // namespace updraft::text

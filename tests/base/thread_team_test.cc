@@ -1,0 +1,56 @@
+#include "base/thread_team.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace updraft {
+namespace {
+
+TEST(ThreadTeam, EveryMemberRunsEveryPhaseOnce) {
+  for (int threads : {1, 2, 3, 7}) {
+    ThreadTeam team(threads);
+    std::vector<int> counts(size_t(threads), 0);
+    for (int phase = 1; phase <= 2000; ++phase) {
+      team.run([&](int member) { ++counts[size_t(member)]; });
+      for (int count : counts) ASSERT_EQ(count, phase);
+    }
+  }
+}
+
+TEST(ThreadTeam, ParallelForCoversEveryItemOnce) {
+  ThreadTeam team(3);
+  for (int64_t items : {0, 1, 5, 1000, 1001}) {
+    std::vector<std::atomic<int>> hits(static_cast<size_t>(items));
+    team.parallel_for(items, 7, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) ++hits[size_t(i)];
+    });
+    for (const auto& hit : hits) ASSERT_EQ(hit.load(), 1);
+  }
+}
+
+#if defined(__x86_64__)
+TEST(ThreadTeam, MembersKeepDenormalsAndTheCallersStateComesBack) {
+  ThreadTeam team(2);
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040u);  // a host program flushes denormals
+  std::atomic<int> wrong{0};
+  team.run([&](int) {
+    volatile float tiny = 1e-40f;
+    if (tiny * 0.5f == 0.0f) ++wrong;
+  });
+  EXPECT_EQ(wrong.load(), 0);
+  EXPECT_EQ(_mm_getcsr() & 0x8040u, 0x8040u);
+  _mm_setcsr(before);
+}
+#endif
+
+TEST(AvailableProcessors, IsAtLeastOne) { EXPECT_GE(available_processors(), 1); }
+
+}  // namespace
+}  // namespace updraft
