@@ -5,6 +5,9 @@ target_include_directories(updraft_options INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
 # -ffp-contract=off: a fused multiply-add only where it is written (the law of the house).
 target_compile_options(updraft_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -ffp-contract=off)
+if(UPDRAFT_FUZZERS)
+  target_compile_options(updraft_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(UPDRAFT_SANITIZE)
   target_compile_options(updraft_options INTERFACE -fsanitize=${UPDRAFT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(updraft_options INTERFACE -fsanitize=${UPDRAFT_SANITIZE})
@@ -56,5 +59,8 @@ function(updraft_test folder)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gtest_main GTest::gmock)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
   target_compile_definitions(${name} PRIVATE UPDRAFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
+  # Suites with Golden in their name carry the CTest label `golden`.
+  gtest_discover_tests(${name} TEST_FILTER "-*Golden*" DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 900)
+  gtest_discover_tests(${name} TEST_FILTER "*Golden*" TEST_LIST ${name}_golden DISCOVERY_TIMEOUT 120
+                       PROPERTIES TIMEOUT 900 LABELS golden)
 endfunction()

@@ -14,4 +14,4 @@ CheckFailure::~CheckFailure() {
   std::abort();
 }
 
-} // namespace updraft
+}  // namespace updraft

@@ -9,16 +9,16 @@ namespace updraft {
 class CheckFailure {
  public:
   CheckFailure(const char* condition, const char* file, int line);
-  [[noreturn]] ~CheckFailure(); // prints and aborts
+  [[noreturn]] ~CheckFailure();  // prints and aborts
   std::ostream& stream() { return stream_; }
 
  private:
   std::ostringstream stream_;
 };
 
-} // namespace updraft
+}  // namespace updraft
 
-#define CHECK(condition) \
+#define CHECK(condition)      \
   if (condition) [[likely]] { \
-  } else \
+  } else                      \
     ::updraft::CheckFailure(#condition, __FILE__, __LINE__).stream()

@@ -13,11 +13,14 @@ constexpr int64_t bytes_per_element(DType type) { return type == DType::kF32 ? 4
 // "f32", "f16", "bf16"
 constexpr std::string_view name(DType type) {
   switch (type) {
-    case DType::kF32: return "f32";
-    case DType::kF16: return "f16";
-    case DType::kBF16: return "bf16";
+    case DType::kF32:
+      return "f32";
+    case DType::kF16:
+      return "f16";
+    case DType::kBF16:
+      return "bf16";
   }
   return "?";
 }
 
-} // namespace updraft
+}  // namespace updraft

@@ -1,5 +1,6 @@
 // Error: the world is wrong while opening something (file, format, network, device, memory). Its text is one full
-// sentence that names the file and the field and, where there is one, the remedy; the program prints it and exits non-zero.
+// sentence that names the file and the field and, where there is one, the remedy; the program prints it and exits
+// non-zero.
 #pragma once
 
 #include <fmt/format.h>
@@ -21,4 +22,4 @@ template <class... Arguments>
   throw Error(fmt::format(text, std::forward<Arguments>(arguments)...));
 }
 
-} // namespace updraft
+}  // namespace updraft

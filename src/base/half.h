@@ -1,5 +1,6 @@
 // IEEE half precision and bfloat16 as plain integers, converted one at a time in portable code (round to nearest even).
-// Kernels use their instruction set's conversions; they give the same bits for every finite value, infinity and quiet NaN.
+// Kernels use their instruction set's conversions; they give the same bits for every finite value, infinity and quiet
+// NaN.
 #pragma once
 
 #include <bit>
@@ -7,8 +8,12 @@
 
 namespace updraft {
 
-struct half_t { uint16_t bits; };
-struct bfloat16_t { uint16_t bits; };
+struct half_t {
+  uint16_t bits;
+};
+struct bfloat16_t {
+  uint16_t bits;
+};
 
 inline float to_float(bfloat16_t x) { return std::bit_cast<float>(uint32_t(x.bits) << 16); }
 
@@ -43,4 +48,4 @@ inline half_t to_half(float x) {
   return {uint16_t(sign | ((rounded - 0x38000000u) >> 13))};
 }
 
-} // namespace updraft
+}  // namespace updraft

@@ -18,4 +18,4 @@ struct Progress {
 // Called at any rate from any one thread at a time; may be empty.
 using ProgressCallback = std::function<void(const Progress&)>;
 
-} // namespace updraft
+}  // namespace updraft

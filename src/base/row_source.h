@@ -13,9 +13,9 @@ class RowSource {
  public:
   virtual ~RowSource() = default;
 
-  int64_t rows() const { return rows_; }        // a vector is one row
+  int64_t rows() const { return rows_; }  // a vector is one row
   int64_t columns() const { return columns_; }
-  DType dtype() const { return dtype_; }        // the type that read_rows writes
+  DType dtype() const { return dtype_; }  // the type that read_rows writes
   int64_t row_bytes() const { return columns_ * bytes_per_element(dtype_); }
 
   // Writes rows [begin, end) to `out`, row-major, dtype(), no padding. Thread-safe. Throws Error when the file fails.
@@ -32,4 +32,4 @@ class RowSource {
 
 using RowSourcePtr = std::shared_ptr<const RowSource>;
 
-} // namespace updraft
+}  // namespace updraft

@@ -145,7 +145,8 @@ int available_processors() {
   // cgroup v2, then v1
   double quota = 0, period = 0;
   std::string word;
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> word >> period && word != "max") quota = std::atof(word.c_str());
+  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> word >> period && word != "max")
+    quota = std::atof(word.c_str());
   if (quota <= 0) {
     std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
     if (!(q >> quota && p >> period)) quota = 0;

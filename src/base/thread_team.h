@@ -37,4 +37,4 @@ class ThreadTeam {
 // Processors this process may use: the affinity mask, cut by the cgroup's CPU quota (rounded up). At least 1.
 int available_processors();
 
-} // namespace updraft
+}  // namespace updraft

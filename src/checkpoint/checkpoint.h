@@ -1,7 +1,7 @@
-// Checkpoint: a model on disk, whatever its container: a Hugging Face folder (safetensors or pytorch_model*.bin, one file
-// or shards with an index), a GGUF file, or a synthetic model made from a seed. It answers by Hugging Face's tensor names
-// and gives rows on demand; it never holds weights in memory. Opening checks everything that can be checked without
-// reading the weights and throws Error naming file and tensor.
+// Checkpoint: a model on disk, whatever its container: a Hugging Face folder (safetensors or pytorch_model*.bin, one
+// file or shards with an index), a GGUF file, or a synthetic model made from a seed. It answers by Hugging Face's
+// tensor names and gives rows on demand; it never holds weights in memory. Opening checks everything that can be
+// checked without reading the weights and throws Error naming file and tensor.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +20,18 @@
 namespace updraft::checkpoint {
 
 struct TensorInfo {
-  std::string name;                 // Hugging Face's: "model.layers.0.self_attn.q_proj.weight"
-  std::string stored_type;          // as the file calls it: "BF16", "Q4_1"
-  std::vector<int64_t> shape;       // row-major, [out, in]
+  std::string name;            // Hugging Face's: "model.layers.0.self_attn.q_proj.weight"
+  std::string stored_type;     // as the file calls it: "BF16", "Q4_1"
+  std::vector<int64_t> shape;  // row-major, [out, in]
   int64_t stored_bytes = 0;
-  std::string file;                 // name of the shard, for messages and `inspect`
+  std::string file;  // name of the shard, for messages and `inspect`
 };
 
-// What a GGUF file says of its vocabulary: enough for text/ to build the tokenizer. Empty `model`: none in this container.
+// What a GGUF file says of its vocabulary: enough for text/ to build the tokenizer. Empty `model`: none in this
+// container.
 struct EmbeddedVocabulary {
-  std::string model;                // "llama" (SentencePiece) or "gpt2" (byte-level BPE)
-  std::string pre;                  // splitting rule of "gpt2": "smollm", "llama-bpe", ...
+  std::string model;  // "llama" (SentencePiece) or "gpt2" (byte-level BPE)
+  std::string pre;    // splitting rule of "gpt2": "smollm", "llama-bpe", ...
   std::vector<std::string> tokens;
   std::vector<float> scores;
   std::vector<int32_t> types;       // 1 normal 2 unknown 3 control 4 user 5 unused 6 byte
@@ -46,12 +47,14 @@ class Checkpoint {
 
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation_config() const { return generation_config_; }
-  const std::string& container() const { return container_; }   // "safetensors", "pytorch_model.bin", "gguf", "synthetic"
-  const std::filesystem::path& path() const { return path_; }   // the folder or file; empty for synthetic
-  DType natural_dtype() const { return natural_dtype_; }        // what --dtype auto keeps; F16 for GGUF's block types
+  const std::string& container() const {
+    return container_;
+  }  // "safetensors", "pytorch_model.bin", "gguf", "synthetic"
+  const std::filesystem::path& path() const { return path_; }  // the folder or file; empty for synthetic
+  DType natural_dtype() const { return natural_dtype_; }       // what --dtype auto keeps; F16 for GGUF's block types
 
   virtual const std::vector<TensorInfo>& tensors() const = 0;
-  const TensorInfo* info(std::string_view name) const;          // null: no such tensor
+  const TensorInfo* info(std::string_view name) const;  // null: no such tensor
   // The tensor's rows (a vector is one row; rank 2 as [out, in]), dequantized where stored in blocks. Throws Error when
   // there is no such tensor or it does not have exactly `rows` x `columns` elements.
   virtual RowSourcePtr find(std::string_view name, int64_t rows, int64_t columns) const = 0;
@@ -76,8 +79,10 @@ struct SyntheticOptions {
 // `spec`: "mistral-7b", "mistral-7b:layers=4", or the path of a config.json. Throws Error listing the known names.
 SyntheticOptions parse_synthetic(const std::string& spec);
 std::unique_ptr<Checkpoint> make_synthetic(const SyntheticOptions&);
-// Writes a checkpoint as a Hugging Face folder (sharded safetensors, config.json); atomic: no half-written folder is left.
-void write_folder(const Checkpoint&, const std::filesystem::path& folder, DType, int64_t shard_bytes, const std::function<void(int64_t done, int64_t total)>&);
+// Writes a checkpoint as a Hugging Face folder (sharded safetensors, config.json); atomic: no half-written folder is
+// left.
+void write_folder(const Checkpoint&, const std::filesystem::path& folder, DType, int64_t shard_bytes,
+                  const std::function<void(int64_t done, int64_t total)>&);
 
 // Element types rounded to another: the source of --dtype. Returns the source itself when it has the type already.
 RowSourcePtr convert(RowSourcePtr, DType);

@@ -4,11 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "base/dtype.h"
 
@@ -22,18 +21,18 @@ struct RopeConfig {
   RopeKind kind = RopeKind::kDefault;
   double theta = 10000;
   double factor = 1;
-  int64_t original_context = 0;             // original_max_position_embeddings; 0: the model's max_context
-  double beta_fast = 32, beta_slow = 1;     // yarn
-  std::optional<double> attention_factor;   // yarn, longrope
+  int64_t original_context = 0;            // original_max_position_embeddings; 0: the model's max_context
+  double beta_fast = 32, beta_slow = 1;    // yarn
+  std::optional<double> attention_factor;  // yarn, longrope
   std::optional<double> mscale, mscale_all_dim;
-  bool truncate = true;                     // yarn: floor and ceil the ramp's ends
+  bool truncate = true;                                        // yarn: floor and ceil the ramp's ends
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
   std::vector<double> short_factor, long_factor;               // longrope
 };
 
 struct ModelConfig {
   Architecture architecture = Architecture::kMistral;
-  std::string architecture_name;            // "MistralForCausalLM"
+  std::string architecture_name;  // "MistralForCausalLM"
   int hidden_size = 0;
   int intermediate_size = 0;
   int layers = 0;
@@ -41,19 +40,19 @@ struct ModelConfig {
   int key_value_heads = 0;
   int head_dim = 0;
   int vocabulary_size = 0;
-  int64_t max_context = 0;                  // max_position_embeddings
+  int64_t max_context = 0;  // max_position_embeddings
   float norm_epsilon = 1e-6f;
   RopeConfig rope;
-  std::vector<int> windows;                 // per layer; 0: full attention
+  std::vector<int> windows;  // per layer; 0: full attention
   bool tied_embeddings = false;
   bool qkv_bias = false;
   bool attention_output_bias = false;
   bool mlp_bias = false;
-  bool query_key_norm = false;              // Qwen3
-  std::optional<DType> dtype;               // torch_dtype / dtype, where the file says one of ours
+  bool query_key_norm = false;                     // Qwen3
+  std::optional<DType> dtype;                      // torch_dtype / dtype, where the file says one of ours
   std::vector<int32_t> bos_ids, eos_ids, pad_ids;  // as written; often overridden by generation_config.json
 
-  int64_t parameters() const;               // counted from the shapes
+  int64_t parameters() const;  // counted from the shapes
 };
 
 // `where` names the file in error messages.

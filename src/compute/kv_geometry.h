@@ -23,7 +23,8 @@ class KvCache {
   virtual ~KvCache() = default;
   // Copies whole pages (all layers): page to[i] becomes equal to page from[i]. Fork of a shared page, swap.
   virtual void copy_pages(std::span<const int32_t> from, std::span<const int32_t> to) = 0;
-  // Fills the pages with reproducible values of a trained model's magnitude, without computing them: for measuring at a depth.
+  // Fills the pages with reproducible values of a trained model's magnitude, without computing them: for measuring at a
+  // depth.
   virtual void fill_pages(std::span<const int32_t> pages, uint64_t seed) = 0;
 
   KvGeometry geometry;

@@ -1,6 +1,7 @@
-// Machine: the seam between the model and the hardware. A decoder layer is five verbs, a step is a sequence of verbs over
-// one batch of rows. Every machine promises the law of the house (DESIGN.md): a row's results do not depend, in a single
-// bit, on the other rows of the step, on how a prompt was cut into steps, on thread counts or on where its pages lie.
+// Machine: the seam between the model and the hardware. A decoder layer is five verbs, a step is a sequence of verbs
+// over one batch of rows. Every machine promises the law of the house (DESIGN.md): a row's results do not depend, in a
+// single bit, on the other rows of the step, on how a prompt was cut into steps, on thread counts or on where its pages
+// lie.
 #pragma once
 
 #include <cstdint>
@@ -24,23 +25,23 @@ namespace updraft::compute {
 enum class Activations : uint8_t { kF32, kBF16x2, kBF16x3 };
 
 struct MachineInfo {
-  std::string name;               // "cpu", "reference"
-  std::string path;               // instruction set in use: "avx512", "avx512+amx", "neon", "double"
-  std::string activations;        // "f32", "bf16x2": part of the numerics key, printed in every report
+  std::string name;         // "cpu", "reference"
+  std::string path;         // instruction set in use: "avx512", "avx512+amx", "neon", "double"
+  std::string activations;  // "f32", "bf16x2": part of the numerics key, printed in every report
   std::vector<Packing> packings;
   std::vector<DType> kv_dtypes;
-  int64_t page_tokens = 0;        // kPageTokens of this machine
+  int64_t page_tokens = 0;  // kPageTokens of this machine
   int threads = 1;
-  bool batch_invariant = false;   // the contract tests prove it
+  bool batch_invariant = false;  // the contract tests prove it
 };
 
 struct AttentionSpec {
   int query_heads = 0;
   int key_value_heads = 0;
   int head_dim = 0;
-  float scale = 0;                // 1 / sqrt(head_dim) for every model so far
-  int window = 0;                 // a row sees positions (position - window, position]; 0: all before it
-  Norm query_norm;                // per head, before RoPE; null weight: none (Qwen3 has both)
+  float scale = 0;  // 1 / sqrt(head_dim) for every model so far
+  int window = 0;   // a row sees positions (position - window, position]; 0: all before it
+  Norm query_norm;  // per head, before RoPE; null weight: none (Qwen3 has both)
   Norm key_norm;
 };
 
@@ -55,7 +56,7 @@ using Rows = std::shared_ptr<RowBuffer>;
 
 struct StepStatus {
   bool ok = true;
-  std::string error;              // one sentence when a device was lost
+  std::string error;  // one sentence when a device was lost
 };
 
 class Machine {
@@ -80,8 +81,8 @@ class Machine {
 
   // x[r] = table[ids[r]]                                                         x [rows, hidden]
   virtual void embed(const StepInputs&, const Weight& table, const Rows& x) = 0;
-  // q|k|v = norm(x) W^T + b; q and k heads normed if the spec says so, then rotated; k, v stored in `kv`, rounded to its
-  // dtype; q stays F32                                                           q [rows, query_heads * head_dim]
+  // q|k|v = norm(x) W^T + b; q and k heads normed if the spec says so, then rotated; k, v stored in `kv`, rounded to
+  // its dtype; q stays F32                                                           q [rows, query_heads * head_dim]
   virtual void project_qkv(const StepInputs&, const Rows& x, const Norm&, const Weight& qkv, const AttentionSpec&,
                            const RopeTables&, KvLayer, const Rows& q) = 0;
   // out[r] = softmax(scale q K^T) V over the positions r may see, per head       out [rows, query_heads * head_dim]
@@ -89,7 +90,8 @@ class Machine {
   // x += in W^T + b
   virtual void project_add(const StepInputs&, const Rows& in, const Weight&, const Rows& x) = 0;
   // hidden = silu(g) * u, where g|u = norm(x) W^T + b and W stacks gate and up   hidden [rows, intermediate]
-  virtual void gated_project(const StepInputs&, const Rows& x, const Norm&, const Weight& gate_up, const Rows& hidden) = 0;
+  virtual void gated_project(const StepInputs&, const Rows& x, const Norm&, const Weight& gate_up,
+                             const Rows& hidden) = 0;
   // out[i] = norm(x[output_rows[i]]) W^T                                         out [output rows, vocabulary]
   virtual void logits(const StepInputs&, const Rows& x, const Norm&, const Weight& head, const Rows& out) = 0;
   // samples[i] = choose(rules[i], logits[i]); readable after finish()
@@ -97,9 +99,9 @@ class Machine {
 };
 
 struct MachineOptions {
-  int threads = 0;                                  // 0: every processor this process may use
-  Activations activations = Activations::kBF16x2;   // where tiles and BF16 weights are; kF32 elsewhere whatever is asked
-  std::string instruction_set;                      // "" = the best this processor and kernel grant; "avx2", "avx512", ...
+  int threads = 0;                                 // 0: every processor this process may use
+  Activations activations = Activations::kBF16x2;  // where tiles and BF16 weights are; kF32 elsewhere whatever is asked
+  std::string instruction_set;  // "" = the best this processor and kernel grant; "avx2", "avx512", ...
 };
 
 // Each is defined in its machine's folder; one whose hardware or library is missing throws Error saying so.

@@ -9,12 +9,13 @@
 
 namespace updraft::compute {
 
-// Pairs are (i, i + pairs) of a head ("rotate half"): out_i = x_i cos - x_{i+pairs} sin, out_{i+pairs} = x_{i+pairs} cos + x_i sin.
+// Pairs are (i, i + pairs) of a head ("rotate half"): out_i = x_i cos - x_{i+pairs} sin, out_{i+pairs} = x_{i+pairs}
+// cos + x_i sin.
 struct RopeTable {
   int64_t positions = 0;
-  int64_t pairs = 0;             // head_dim / 2
-  std::vector<float> cos;        // [positions, pairs]
-  std::vector<float> sin;        // [positions, pairs]
+  int64_t pairs = 0;       // head_dim / 2
+  std::vector<float> cos;  // [positions, pairs]
+  std::vector<float> sin;  // [positions, pairs]
 };
 
 struct RopeTables {

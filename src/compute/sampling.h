@@ -1,6 +1,7 @@
 // Choosing one token from one row of logits: the one implementation, in double precision, that every machine without a
-// sampler of its own calls and every other is tested against. Order and semantics are those of transformers' generate();
-// the random number is a counter-based function of (seed, position), so the same seed gives the same text under any batch.
+// sampler of its own calls and every other is tested against. Order and semantics are those of transformers'
+// generate(); the random number is a counter-based function of (seed, position), so the same seed gives the same text
+// under any batch.
 #pragma once
 
 #include <cstdint>

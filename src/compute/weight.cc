@@ -6,9 +6,12 @@ namespace updraft::compute {
 
 std::string_view name(Packing packing) {
   switch (packing) {
-    case Packing::kF32: return "f32";
-    case Packing::kF16: return "f16";
-    case Packing::kBF16: return "bf16";
+    case Packing::kF32:
+      return "f32";
+    case Packing::kF16:
+      return "f16";
+    case Packing::kBF16:
+      return "bf16";
   }
   return "?";
 }
@@ -17,9 +20,12 @@ double bits_per_weight(Packing packing) { return packing == Packing::kF32 ? 32 :
 
 Packing packing_of(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return Packing::kF32;
-    case DType::kF16: return Packing::kF16;
-    case DType::kBF16: return Packing::kBF16;
+    case DType::kF32:
+      return Packing::kF32;
+    case DType::kF16:
+      return Packing::kF16;
+    case DType::kBF16:
+      return Packing::kBF16;
   }
   return Packing::kF32;
 }

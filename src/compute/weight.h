@@ -14,15 +14,15 @@ namespace updraft::compute {
 // How a matrix is kept in the machine's memory. A new quantization is a value here plus kernels.
 enum class Packing : uint8_t { kF32, kF16, kBF16 };
 
-std::string_view name(Packing packing);          // "f32", "f16", "bf16"
-double bits_per_weight(Packing packing);         // scales included
-Packing packing_of(DType dtype);                 // the one that keeps a 16- or 32-bit type as it is
+std::string_view name(Packing packing);   // "f32", "f16", "bf16"
+double bits_per_weight(Packing packing);  // scales included
+Packing packing_of(DType dtype);          // the one that keeps a 16- or 32-bit type as it is
 
 // W [rows, columns] as parts stacked by output row (q|k|v, gate|up). All parts have the same columns.
 struct MatrixSource {
   struct Part {
-    RowSourcePtr weight;           // [part rows, columns]
-    RowSourcePtr bias;             // [1, part rows], or null: no bias
+    RowSourcePtr weight;  // [part rows, columns]
+    RowSourcePtr bias;    // [1, part rows], or null: no bias
   };
   std::vector<Part> parts;
 
@@ -34,10 +34,10 @@ struct MatrixSource {
 class PackedMatrix {
  public:
   virtual ~PackedMatrix() = default;
-  int64_t rows = 0;      // outputs
-  int64_t columns = 0;   // inputs
+  int64_t rows = 0;     // outputs
+  int64_t columns = 0;  // inputs
   Packing packing = Packing::kF32;
-  int64_t bytes = 0;     // streamed when the whole matrix is used once: weights + scales + bias
+  int64_t bytes = 0;  // streamed when the whole matrix is used once: weights + scales + bias
 };
 using Weight = std::shared_ptr<const PackedMatrix>;
 

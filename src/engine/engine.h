@@ -1,6 +1,6 @@
-// Engine: continuous batching over one decoder on one machine. One thread calls step(); any thread may submit or cancel.
-// step() = plan (a pure function of sequences and free pages), run (the decoder's verbs), commit (append, finish, give
-// pages back). Memory is taken in the constructor; a step neither allocates device memory nor throws.
+// Engine: continuous batching over one decoder on one machine. One thread calls step(); any thread may submit or
+// cancel. step() = plan (a pure function of sequences and free pages), run (the decoder's verbs), commit (append,
+// finish, give pages back). Memory is taken in the constructor; a step neither allocates device memory nor throws.
 #pragma once
 
 #include <atomic>
@@ -19,10 +19,10 @@ namespace updraft::engine {
 
 struct EngineOptions {
   DType kv_dtype = DType::kF16;
-  int64_t kv_tokens = 0;             // capacity of the KV cache over all sequences; rounded up to pages
-  int64_t max_context = 0;           // longest prompt + answer; 0: min(the model's, kv_tokens)
-  int64_t max_rows = 512;            // rows of a step: prefill chunk plus decoding sequences
-  int64_t max_sequences = 64;        // decoding together
+  int64_t kv_tokens = 0;       // capacity of the KV cache over all sequences; rounded up to pages
+  int64_t max_context = 0;     // longest prompt + answer; 0: min(the model's, kv_tokens)
+  int64_t max_rows = 512;      // rows of a step: prefill chunk plus decoding sequences
+  int64_t max_sequences = 64;  // decoding together
   bool prefix_reuse = true;
 };
 
@@ -40,24 +40,25 @@ class Engine {
   // Queues a request; its answers are ready when finished(id). A request that can never run (empty, an id outside the
   // vocabulary, longer than max_context) gets FinishReason::kError with a sentence. Thread-safe.
   RequestId submit(Request);
-  void cancel(RequestId);            // thread-safe; takes effect at the next step
-  bool idle() const;                 // nothing queued or running
-  bool step();                       // false when there was nothing to do
+  void cancel(RequestId);  // thread-safe; takes effect at the next step
+  bool idle() const;       // nothing queued or running
+  bool step();             // false when there was nothing to do
   bool finished(RequestId) const;
-  std::vector<Answer> take(RequestId);   // n answers; forgets the request. CHECKs finished(id)
+  std::vector<Answer> take(RequestId);  // n answers; forgets the request. CHECKs finished(id)
 
-  std::vector<Answer> run(Request);      // submit, step until finished, take: for a single caller
+  std::vector<Answer> run(Request);  // submit, step until finished, take: for a single caller
 
   // Logits of every position of `ids` [ids.size(), vocabulary], computed with the sequence's context = ids.size().
   // `chunk`: rows a step (0: max_rows); by the law it changes no bit.
-  void logits(std::span<const int32_t> ids, int64_t chunk, const std::function<void(int64_t position, std::span<const float>)>& row);
+  void logits(std::span<const int32_t> ids, int64_t chunk,
+              const std::function<void(int64_t position, std::span<const float>)>& row);
 
   EngineStatistics statistics() const;
   const compute::Machine& machine() const;
   compute::Machine& machine();
   const model::Decoder& decoder() const;
   const EngineOptions& options() const;
-  model::Workspace& workspace();         // for measuring at a synthetic depth
+  model::Workspace& workspace();  // for measuring at a synthetic depth
   // Everything that a logit may depend on besides the token ids, as one line: machine, path, devices, packing,
   // activations, KV dtype, RoPE kind. Printed in run records; hashed by the prefix index.
   std::string numerics_key() const;

@@ -19,7 +19,8 @@ class Decoder {
   const checkpoint::ModelConfig& config() const { return config_; }
   const DecoderWeights& weights() const { return weights_; }
 
-  Workspace make_workspace(compute::Machine&, int64_t max_rows, int64_t max_output_rows, DType kv_dtype, int64_t kv_pages) const;
+  Workspace make_workspace(compute::Machine&, int64_t max_rows, int64_t max_output_rows, DType kv_dtype,
+                           int64_t kv_pages) const;
   compute::KvGeometry kv_geometry(DType kv_dtype) const;
 
   // One step: embeds, runs every layer, computes the logits of in.output_rows. K and V go to w.kv.

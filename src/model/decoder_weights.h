@@ -23,13 +23,14 @@ struct DecoderWeights {
   compute::Weight embedding;  // [vocabulary, hidden]
   std::vector<LayerWeights> layers;
   compute::Norm final_norm;
-  compute::Weight head;       // [vocabulary, hidden]; the embedding itself when tied
+  compute::Weight head;  // [vocabulary, hidden]; the embedding itself when tied
 
-  int64_t bytes() const;                  // kept in memory
+  int64_t bytes() const;                    // kept in memory
   int64_t bytes_streamed_per_step() const;  // read once by every step: all but the embedding table (unless tied)
 };
 
-// Reads and packs every tensor; throws Error naming a missing, misshapen or unexpected one. `loaded` counts source bytes.
+// Reads and packs every tensor; throws Error naming a missing, misshapen or unexpected one. `loaded` counts source
+// bytes.
 DecoderWeights load_decoder_weights(const checkpoint::Checkpoint&, compute::Machine&, DType,
                                     const std::function<void(int64_t done, int64_t total)>& loaded);
 

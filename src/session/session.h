@@ -5,11 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "base/progress.h"
 #include "checkpoint/checkpoint.h"
@@ -21,17 +20,17 @@
 namespace updraft::session {
 
 struct LoadOptions {
-  std::string model;                     // a folder or a .gguf; may be empty with `synthetic` (then an embedded vocabulary)
-  std::string synthetic;                 // "mistral-7b", "mistral-7b:layers=4", a config.json; weights from `synthetic_seed`
+  std::string model;      // a folder or a .gguf; may be empty with `synthetic` (then an embedded vocabulary)
+  std::string synthetic;  // "mistral-7b", "mistral-7b:layers=4", a config.json; weights from `synthetic_seed`
   uint64_t synthetic_seed = 1;
   std::string device = "cpu";
-  std::string instruction_set;           // "" best
-  int threads = 0;                       // 0: all this process may use
-  bool exact = false;                    // F32 activations everywhere
-  std::optional<DType> dtype;            // none: auto, the checkpoint's natural type
+  std::string instruction_set;  // "" best
+  int threads = 0;              // 0: all this process may use
+  bool exact = false;           // F32 activations everywhere
+  std::optional<DType> dtype;   // none: auto, the checkpoint's natural type
   DType kv_dtype = DType::kF16;
-  std::optional<int64_t> context;        // --context
-  int64_t kv_tokens = 0;                 // capacity; 0: context, or what `max_sequences` needs
+  std::optional<int64_t> context;  // --context
+  int64_t kv_tokens = 0;           // capacity; 0: context, or what `max_sequences` needs
   int64_t max_rows = 512;
   int64_t max_sequences = 16;
   ProgressCallback progress;
@@ -39,8 +38,9 @@ struct LoadOptions {
 
 // Opening the parts by themselves, for commands that need no weights.
 std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions&);
-std::unique_ptr<text::Tokenizer> open_tokenizer(const std::string& model);   // folder, .gguf, tokenizer.json, tokenizer.model
-text::ChatSettings open_chat_settings(const std::string& model);             // folder or .gguf
+std::unique_ptr<text::Tokenizer> open_tokenizer(
+    const std::string& model);                                    // folder, .gguf, tokenizer.json, tokenizer.model
+text::ChatSettings open_chat_settings(const std::string& model);  // folder or .gguf
 
 struct MemoryUse {
   int64_t weights_bytes = 0, kv_bytes = 0, workspace_bytes = 0;
@@ -48,9 +48,9 @@ struct MemoryUse {
 
 // A request in text. Exactly one of prompt, messages, ids is set.
 struct TextRequest {
-  std::optional<std::string> prompt;             // raw text, encoded with BOS
-  std::optional<nlohmann::ordered_json> messages; // through the chat template
-  nlohmann::ordered_json template_variables;      // tools, enable_thinking, ...
+  std::optional<std::string> prompt;               // raw text, encoded with BOS
+  std::optional<nlohmann::ordered_json> messages;  // through the chat template
+  nlohmann::ordered_json template_variables;       // tools, enable_thinking, ...
   std::optional<std::vector<int32_t>> ids;
   engine::SamplingParameters sampling;
   std::optional<int64_t> max_new_tokens;
@@ -63,8 +63,8 @@ struct TextRequest {
 
 struct TextAnswer {
   std::vector<int32_t> prompt_ids;
-  engine::Answer answer;                         // ids, finish reason, timings
-  std::string text;                              // without special tokens, cut before a stop string
+  engine::Answer answer;  // ids, finish reason, timings
+  std::string text;       // without special tokens, cut before a stop string
 };
 
 class Session {

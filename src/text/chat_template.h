@@ -5,11 +5,10 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
-
-#include <nlohmann/json.hpp>
 
 namespace updraft::text {
 
@@ -28,8 +27,8 @@ class ChatTemplate {
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
-  // `variables`: {"messages": [...], "tools": ..., "add_generation_prompt": true, "bos_token": "<s>", ...}. Order of keys
-  // is kept. Throws TemplateError.
+  // `variables`: {"messages": [...], "tools": ..., "add_generation_prompt": true, "bos_token": "<s>", ...}. Order of
+  // keys is kept. Throws TemplateError.
   std::string render(const nlohmann::ordered_json& variables) const;
   const std::string& source() const;
 

@@ -15,8 +15,8 @@ class TextStream {
  public:
   struct Options {
     bool skip_special = true;
-    std::vector<std::string> stop;   // the text ends before the first of these
-    bool include_stop = false;       // transformers' behaviour: the stop string and the rest of its token stay
+    std::vector<std::string> stop;  // the text ends before the first of these
+    bool include_stop = false;      // transformers' behaviour: the stop string and the rest of its token stay
   };
   TextStream(const Tokenizer&, Options);
 
@@ -24,13 +24,13 @@ class TextStream {
   std::string push(TokenId);
   // The text still held back; call once at the end.
   std::string finish();
-  bool stopped() const;                        // a stop string was found
-  const std::string& stop_string() const;      // which one; empty when none
+  bool stopped() const;                    // a stop string was found
+  const std::string& stop_string() const;  // which one; empty when none
 
  private:
   const Tokenizer& tokenizer_;
   Options options_;
-  std::string pending_;                        // decided bytes that are not yet given out
+  std::string pending_;  // decided bytes that are not yet given out
   std::string stop_string_;
   bool first_ = true;
   bool stopped_ = false;

@@ -17,8 +17,8 @@ namespace updraft::text {
 using TokenId = int32_t;
 
 struct EncodeOptions {
-  bool add_special = false;    // BOS/EOS as the post-processor does
-  bool parse_special = true;   // added tokens inside the text become their id
+  bool add_special = false;   // BOS/EOS as the post-processor does
+  bool parse_special = true;  // added tokens inside the text become their id
 };
 
 // A GGUF vocabulary as plain data (checkpoint::EmbeddedVocabulary has the same fields; floors 2 do not see each other).
@@ -39,24 +39,25 @@ class Tokenizer {
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions = {}) const = 0;
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special) const = 0;
 
-  virtual int32_t size() const = 0;                                      // ids are in [0, size())
-  virtual std::optional<TokenId> id_of(std::string_view token) const = 0; // "<s>", "▁the"
-  virtual std::string token(TokenId) const = 0;                          // its text in the vocabulary; "" when unused
-  virtual bool is_special(TokenId) const = 0;                            // skipped by skip_special
+  virtual int32_t size() const = 0;                                        // ids are in [0, size())
+  virtual std::optional<TokenId> id_of(std::string_view token) const = 0;  // "<s>", "▁the"
+  virtual std::string token(TokenId) const = 0;                            // its text in the vocabulary; "" when unused
+  virtual bool is_special(TokenId) const = 0;                              // skipped by skip_special
   virtual std::optional<TokenId> bos() const = 0;
   virtual std::optional<TokenId> eos() const = 0;
-  virtual std::string description() const = 0;                           // "byte-level BPE, 49152 tokens, Unicode 16.0"
+  virtual std::string description() const = 0;  // "byte-level BPE, 49152 tokens, Unicode 16.0"
 
   // For streaming: the bytes that one token adds in the middle of a text, before invalid UTF-8 is replaced, with the
   // decoder's rules for the first token of a text applied when `first`. Special tokens give "" when skip_special.
   virtual std::string token_bytes(TokenId, bool first, bool skip_special) const = 0;
 };
 
-// A folder (tokenizer.json, else tokenizer.model; with tokenizer_config.json and special_tokens_map.json), or one of those
-// two files. Throws Error naming the file and the component that is not supported.
+// A folder (tokenizer.json, else tokenizer.model; with tokenizer_config.json and special_tokens_map.json), or one of
+// those two files. Throws Error naming the file and the component that is not supported.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path&);
 std::unique_ptr<Tokenizer> make_tokenizer(const VocabularyData&);
-// The small embedded vocabulary used with synthetic weights and no folder: 256 bytes and a few specials, padded to `size`.
+// The small embedded vocabulary used with synthetic weights and no folder: 256 bytes and a few specials, padded to
+// `size`.
 std::unique_ptr<Tokenizer> make_byte_tokenizer(int32_t size);
 
 }  // namespace updraft::text

@@ -1,7 +1,7 @@
-// Lanes: sixteen floats, whatever the registers. One zmm on AVX-512, two ymm on AVX2, four q registers on NEON. Kernels are
-// written once in Lanes and compiled once per instruction set, so that all of them do the same operations on the same
-// elements in the same order and give the same bits (the law of the house): every operation here is correctly rounded or
-// exact, and sum() is one fixed tree.
+// Lanes: sixteen floats, whatever the registers. One zmm on AVX-512, two ymm on AVX2, four q registers on NEON. Kernels
+// are written once in Lanes and compiled once per instruction set, so that all of them do the same operations on the
+// same elements in the same order and give the same bits (the law of the house): every operation here is correctly
+// rounded or exact, and sum() is one fixed tree.
 //
 // Only kernels_<isa>.cc may include this (it is compiled with that instruction set's flags); everything lives in a
 // namespace of the instruction set's own, so that the linker can never hand one set's inline code to another.
@@ -36,15 +36,20 @@ struct Lanes {
   static Lanes zero() { return {_mm512_setzero_ps()}; }
   static Lanes broadcast(float x) { return {_mm512_set1_ps(x)}; }
   static Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
-  static Lanes load(const half_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+  static Lanes load(const half_t* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
   static Lanes load(const bfloat16_t* p) {
     return {_mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16))};
   }
-  static Lanes load_first(const float* p, int n) { return {_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p)}; }  // rest 0
+  static Lanes load_first(const float* p, int n) {
+    return {_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p)};
+  }  // rest 0
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store(half_t* p) const {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v); }
   friend Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -57,7 +62,8 @@ struct Lanes {
   friend Lanes min(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
   // 2^k for integers k held as floats in [-126, 127]
   static Lanes power_of_two(Lanes k) {
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(k.v), _mm512_set1_epi32(127)), 23))};
+    return {
+        _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(k.v), _mm512_set1_epi32(127)), 23))};
   }
   friend Lanes round(Lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
   // lane i of a where i < n, else of b
@@ -99,7 +105,9 @@ struct Lanes {
   friend Lanes operator-(Lanes x, Lanes y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
   friend Lanes operator*(Lanes x, Lanes y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
   friend Lanes operator/(Lanes x, Lanes y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-  friend Lanes fma(Lanes x, Lanes y, Lanes z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+  friend Lanes fma(Lanes x, Lanes y, Lanes z) {
+    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+  }
   friend Lanes fnma(Lanes x, Lanes y, Lanes z) {
     return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
   }
