@@ -39,6 +39,7 @@ void File::read_at(int64_t offset, std::span<std::byte> out) const {
   if (offset < 0 || offset > size_ || int64_t(out.size()) > size_ - offset)
     fail("{}: {} bytes at offset {} lie outside the file, which has {} bytes; it may be truncated: fetch it again.",
          path_.string(), out.size(), offset, size_);
+  const int64_t begin = offset;
   while (!out.empty()) {
     const ssize_t count = ::pread(descriptor_, out.data(), std::min(out.size(), kLargestRead), offset);
     if (count < 0 && errno == EINTR) continue;
@@ -48,6 +49,7 @@ void File::read_at(int64_t offset, std::span<std::byte> out) const {
     out = out.subspan(size_t(count));
     offset += count;
   }
+  if (drop_behind_) will_not_need(begin, offset - begin);
 }
 
 void File::advise_sequential() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL); }

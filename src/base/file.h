@@ -3,40 +3,44 @@
 // that were read can be dropped from the page cache behind the reader. Every failure is an Error that names the file.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 
+#include "base/random_access.h"
+
 namespace updraft {
 
-class File {
+class File final : public RandomAccess {
  public:
   // Throws Error when there is no such file, it may not be read, or it is not a regular file.
   explicit File(const std::filesystem::path&);
-  ~File();
+  ~File() override;
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  std::string where() const override { return path_.string(); }
   std::string name() const { return path_.filename().string(); }
-  int64_t size() const { return size_; }  // in bytes, when it was opened
+  int64_t size() const override { return size_; }  // in bytes, when it was opened
 
   // Fills `out` with the bytes at `offset`; a range that leaves the file, or a file that shrank, is an Error.
-  void read_at(int64_t offset, std::span<std::byte> out) const;
-  void read_at(int64_t offset, void* out, int64_t bytes) const {
-    read_at(offset, {static_cast<std::byte*>(out), static_cast<size_t>(bytes)});
-  }
+  void read_at(int64_t offset, std::span<std::byte> out) const override;
+  using RandomAccess::read_at;
 
   // Hints to the page cache; never fail.
   void advise_sequential() const;
   void will_not_need(int64_t offset, int64_t bytes) const;  // whole pages inside the range may be dropped
+  // From now on every read drops its pages behind itself: for a file so large that its pages would crowd out what is
+  // being made from them. To be called before other threads read.
+  void drop_pages_behind() { drop_behind_ = true; }
 
  private:
   std::filesystem::path path_;
   int descriptor_;
   int64_t size_;
+  bool drop_behind_ = false;
 };
 
 // The whole of a small file (config.json, an index). Throws Error when it is larger than `limit_bytes`.
