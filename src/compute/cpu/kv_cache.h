@@ -1,0 +1,32 @@
+// The KV cache of the CPU machine: pages of kPageTokens positions in anonymous memory, in 2 MiB system pages where the
+// system grants them, touched only when first written. One block per (layer, page, key/value head) holds K transposed,
+// [head_dim][kPageTokens], so that sixteen keys share a register and a score is one chain of fused multiply-adds over
+// the dimensions, and V as it comes, [kPageTokens][padded_dim], so that an output's chain runs over the keys.
+#pragma once
+
+#include <cstdint>
+
+#include "compute/kv_geometry.h"
+
+namespace updraft {
+class ThreadTeam;
+}
+
+namespace updraft::compute::cpu {
+
+constexpr int64_t kPageTokens = 64;
+
+// Throws Error when the address space cannot be had. `team` (may be null) helps copy and fill, and must outlive the
+// cache.
+KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* team);
+
+// Where a block lies, in elements of the cache's dtype; the cache must be one of make_kv_cache's.
+struct KvBlocks {
+  void* data = nullptr;        // [layer][page][key_value_head][block_elements]
+  int64_t padded_dim = 0;      // head_dim rounded up to 16; V's padding is never read into a result
+  int64_t value_offset = 0;    // of V in a block: head_dim * kPageTokens
+  int64_t block_elements = 0;  // value_offset + kPageTokens * padded_dim
+};
+KvBlocks kv_blocks(const KvCache& cache);
+
+}  // namespace updraft::compute::cpu
