@@ -22,7 +22,7 @@ Packing packing_of(DType dtype);          // the one that keeps a 16- or 32-bit 
 struct MatrixSource {
   struct Part {
     RowSourcePtr weight;  // [part rows, columns]
-    RowSourcePtr bias;    // [1, part rows], or null: no bias
+    RowSourcePtr bias;    // [1, part rows], or null: no bias. Kept in F32 as the source gives it
   };
   std::vector<Part> parts;
 
