@@ -1,0 +1,11 @@
+#include "compute/cpu/kernels.h"
+#include "compute/cpu/linear_body.h"
+
+namespace updraft::compute::cpu {
+
+const Kernels& kernels_avx2() {
+  static constexpr Kernels kTable = {.name = "avx2", .linear = avx2::kLinearKernels, .attention = {}};
+  return kTable;
+}
+
+}  // namespace updraft::compute::cpu
