@@ -1,6 +1,6 @@
 // Kernels: what one instruction set can do, as plain tables of functions. Each kernels_<isa>.cc fills one from the same
-// bodies (linear_body.h, attention_body.h, written in Lanes), so all tables give the same bits. Which table a process uses
-// is decided at run time by instruction_set.h.
+// bodies (linear_body.h, attention_body.h, written in Lanes), so all tables give the same bits. Which table a process
+// uses is decided at run time by instruction_set.h.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,9 @@ namespace updraft::compute::cpu {
 
 // Output rows of one panel of packed weights: element [panel][k][row in panel].
 constexpr int kPanelRows = 32;
-// Products are summed in chains of kBlock fused multiply-adds over k, and the chains' sums are added in order: part of the
-// numerics, the same for every instruction set, packing and number of rows. 256 F32 rows of a panel are 32 KiB: they fit L1.
+// Products are summed in chains of kBlock fused multiply-adds over k, and the chains' sums are added in order: part of
+// the numerics, the same for every instruction set, packing and number of rows. 256 F32 rows of a panel are 32 KiB:
+// they fit L1.
 constexpr int kBlock = 256;
 constexpr int kMaxTileTokens = 12;
 
@@ -22,9 +23,11 @@ constexpr int kMaxTileTokens = 12;
 struct LinearKernels {
   int tile_tokens;  // most rows of one tile: 12 with 32 registers of 16 floats, else 6
 
-  // y[t][n] = (first ? 0 : y[t][n]) + sum over k < block of w[k][n] x[k][t]: one chain.   w [block, 32], x [block, tokens], y [tokens, 32]
+  // y[t][n] = (first ? 0 : y[t][n]) + sum over k < block of w[k][n] x[k][t]: one chain.   w [block, 32], x [block,
+  // tokens], y [tokens, 32]
   void (*tile)(const float* w, int64_t block, const float* x, int tokens, bool first, float* y);
-  // The same over all columns of a panel as stored, block after block; reads the panel once and prefetches what follows it.
+  // The same over all columns of a panel as stored, block after block; reads the panel once and prefetches what follows
+  // it.
   void (*stream_f32)(const float* panel, int64_t columns, const float* x, int tokens, float* y);
   void (*stream_f16)(const half_t* panel, int64_t columns, const float* x, int tokens, float* y);
   void (*stream_bf16)(const bfloat16_t* panel, int64_t columns, const float* x, int tokens, float* y);
@@ -34,17 +37,17 @@ struct LinearKernels {
 
   // out = RMSNorm(x) with weight [columns], or a copy of x when weight is null.
   void (*norm_row)(const float* x, const float* weight, float epsilon, int64_t columns, float* out);
-  // The bf16 terms of x: x1 = bf16(x), x2 = bf16(x - x1), ...; term t goes to out + t * stride, zero-padded to padded_columns
-  // in pieces of 32 columns that lie piece_stride elements apart.
-  void (*split_row)(const float* x, int64_t columns, int64_t padded_columns, int terms, int64_t stride, int64_t piece_stride,
-                    bfloat16_t* out);
+  // The bf16 terms of x: x1 = bf16(x), x2 = bf16(x - x1), ...; term t goes to out + t * stride, zero-padded to
+  // padded_columns in pieces of 32 columns that lie piece_stride elements apart.
+  void (*split_row)(const float* x, int64_t columns, int64_t padded_columns, int terms, int64_t stride,
+                    int64_t piece_stride, bfloat16_t* out);
 
-  // Ends of a product, for the `count` valid rows of one panel (bias may be null), over `tokens` rows of y [tokens, 32]:
-  // out = y + bias;   out += y + bias;   out = silu(gate + gate_bias) * (up + up_bias)
+  // Ends of a product, for the `count` valid rows of one panel (bias may be null), over `tokens` rows of y [tokens,
+  // 32]: out = y + bias;   out += y + bias;   out = silu(gate + gate_bias) * (up + up_bias)
   void (*store)(const float* y, int64_t tokens, int count, const float* bias, float* out, int64_t stride);
   void (*add)(const float* y, int64_t tokens, int count, const float* bias, float* out, int64_t stride);
-  void (*gated)(const float* gate, const float* up, int64_t tokens, int count, const float* gate_bias, const float* up_bias,
-                float* out, int64_t stride);
+  void (*gated)(const float* gate, const float* up, int64_t tokens, int count, const float* gate_bias,
+                const float* up_bias, float* out, int64_t stride);
 };
 
 struct Kernels {
@@ -53,7 +56,8 @@ struct Kernels {
   AttentionKernels attention;
 };
 
-// Defined where the architecture has them; calling one on a processor without the instruction set is an illegal instruction.
+// Defined where the architecture has them; calling one on a processor without the instruction set is an illegal
+// instruction.
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_neon();

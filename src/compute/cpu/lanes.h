@@ -51,6 +51,15 @@ struct Lanes {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
+  void store(bfloat16_t* p) const {
+    const __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i rounded =
+        _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);  // NaN stays NaN
+    const __m512i result = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(result));
+  }
   void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v); }
   friend Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
   friend Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -97,6 +106,18 @@ struct Lanes {
     __m128i* q = reinterpret_cast<__m128i*>(p);
     _mm_storeu_si128(q, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128(q + 1, _mm256_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static __m256i bfloat16_bits(__m256 x) {
+    const __m256i bits = _mm256_castps_si256(x), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(rounded, _mm256_or_si256(upper, _mm256_set1_epi32(0x40)), nan);
+  }
+  void store(bfloat16_t* p) const {
+    const __m256i mixed = _mm256_packus_epi32(bfloat16_bits(a), bfloat16_bits(b));  // packs within 128 bits
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
   }
   void store_first(float* p, int n) const {
     _mm256_maskstore_ps(p, first_mask(n, 0), a), _mm256_maskstore_ps(p + 8, first_mask(n, 8), b);
@@ -162,6 +183,16 @@ struct Lanes {
   void store(half_t* p) const {
     uint16_t* q = reinterpret_cast<uint16_t*>(p);
     for (int i = 0; i < 4; ++i) vst1_u16(q + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(v[i])));
+  }
+  void store(bfloat16_t* p) const {
+    uint16_t* q = reinterpret_cast<uint16_t*>(p);
+    for (int i = 0; i < 4; ++i) {
+      const uint32x4_t bits = vreinterpretq_u32_f32(v[i]), upper = vshrq_n_u32(bits, 16);
+      const uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
+      const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16);
+      const uint32x4_t kept = vorrq_u32(upper, vdupq_n_u32(0x40));  // NaN stays NaN
+      vst1_u16(q + 4 * i, vmovn_u32(vbslq_u32(vceqq_f32(v[i], v[i]), rounded, kept)));
+    }
   }
   void store_first(float* p, int n) const {
     float all[16];

@@ -1,6 +1,7 @@
 // Matrix products on the fused multiply-add path, written once in Lanes. Every output element is one chain of fused
-// multiply-adds over k per block of kBlock, the blocks' sums added in order: the same in stream() and in tile(), for every
-// number of tokens and every instruction set. Guarded by tests/compute (against `reference`, and == between paths).
+// multiply-adds over k per block of kBlock, the blocks' sums added in order: the same in stream() and in tile(), for
+// every number of tokens and every instruction set. Guarded by tests/compute (against `reference`, and == between
+// paths).
 //
 // For kernels_<isa>.cc only.
 #pragma once
@@ -43,9 +44,8 @@ UPDRAFT_INLINE inline void chain(const T* w, int64_t block, const float* x, bool
     });
     unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
       const Lanes activation = Lanes::broadcast(x[t]);
-      unroll<Halves>([&](auto h) UPDRAFT_INLINE {
-        sums[h * Tokens + t] = fma(weights[h], activation, sums[h * Tokens + t]);
-      });
+      unroll<Halves>([&](auto h)
+                         UPDRAFT_INLINE { sums[h * Tokens + t] = fma(weights[h], activation, sums[h * Tokens + t]); });
     });
     w += kPanelRows;
     x += Tokens;
@@ -116,17 +116,23 @@ void convert_as(const void* in, void* out, int64_t count) {
 template <class From>
 void convert_from(const void* in, DType to, void* out, int64_t count) {
   switch (to) {
-    case DType::kF32: return convert_as<From, float>(in, out, count);
-    case DType::kF16: return convert_as<From, half_t>(in, out, count);
-    case DType::kBF16: return convert_as<From, bfloat16_t>(in, out, count);
+    case DType::kF32:
+      return convert_as<From, float>(in, out, count);
+    case DType::kF16:
+      return convert_as<From, half_t>(in, out, count);
+    case DType::kBF16:
+      return convert_as<From, bfloat16_t>(in, out, count);
   }
 }
 
 inline void convert(DType from, const void* in, DType to, void* out, int64_t count) {
   switch (from) {
-    case DType::kF32: return convert_from<float>(in, to, out, count);
-    case DType::kF16: return convert_from<half_t>(in, to, out, count);
-    case DType::kBF16: return convert_from<bfloat16_t>(in, to, out, count);
+    case DType::kF32:
+      return convert_from<float>(in, to, out, count);
+    case DType::kF16:
+      return convert_from<half_t>(in, to, out, count);
+    case DType::kBF16:
+      return convert_from<bfloat16_t>(in, to, out, count);
   }
 }
 

@@ -1,5 +1,5 @@
-// unroll<N>(f): calls f(Index<0>), f(Index<1>), ... f(Index<N - 1>), always inlined, so that arrays of registers indexed by
-// it really are registers. (GCC 12 ignores `#pragma GCC unroll` in templates that are inlined late.)
+// unroll<N>(f): calls f(Index<0>), f(Index<1>), ... f(Index<N - 1>), always inlined, so that arrays of registers
+// indexed by it really are registers. (GCC 12 ignores `#pragma GCC unroll` in templates that are inlined late.)
 //
 // For kernels_<isa>.cc only, after lanes.h: it lives in the instruction set's own namespace.
 #pragma once
