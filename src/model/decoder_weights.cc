@@ -1,0 +1,174 @@
+#include "model/decoder_weights.h"
+
+#include <atomic>
+#include <cmath>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "base/error.h"
+
+namespace updraft::model {
+namespace {
+
+using checkpoint::Checkpoint;
+using checkpoint::ModelConfig;
+using compute::MatrixSource;
+using compute::Weight;
+
+// Bytes read so far, told to the caller by one thread at a time; a thread that finds another telling goes on reading.
+class ReadCounter {
+ public:
+  ReadCounter(int64_t total, const std::function<void(int64_t, int64_t)>& tell) : total_(total), tell_(tell) {}
+
+  void add(int64_t bytes) {
+    done_ += bytes;
+    if (!tell_) return;
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock.owns_lock()) tell_(done_, total_);
+  }
+
+  void finish() const {
+    if (tell_) tell_(total_, total_);
+  }
+
+ private:
+  const int64_t total_;
+  const std::function<void(int64_t, int64_t)>& tell_;
+  std::atomic<int64_t> done_ = 0;
+  std::mutex mutex_;
+};
+
+class CountedRows final : public RowSource {
+ public:
+  CountedRows(RowSourcePtr source, int64_t stored_bytes, ReadCounter& counter)
+      : RowSource(source->rows(), source->columns(), source->dtype()),
+        source_(std::move(source)),
+        stored_row_bytes_(double(stored_bytes) / double(std::max<int64_t>(rows(), 1))),
+        counter_(counter) {}
+
+  void read_rows(int64_t begin, int64_t end, void* out) const override {
+    source_->read_rows(begin, end, out);
+    counter_.add(int64_t(double(end - begin) * stored_row_bytes_));
+  }
+
+ private:
+  RowSourcePtr source_;
+  double stored_row_bytes_;
+  ReadCounter& counter_;
+};
+
+// Finds tensors by name, notes which ones were used, and packs them.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, compute::Machine& machine, DType dtype, ReadCounter& counter)
+      : checkpoint_(checkpoint), machine_(machine), dtype_(dtype), counter_(counter) {}
+
+  // Norms and biases are a millionth of a model: they stay in F32, whatever --dtype says of matrices.
+  compute::Norm norm(const std::string& name, int columns) {
+    std::vector<float> values(static_cast<size_t>(columns));
+    find(name, 1, columns, DType::kF32)->read_rows(0, 1, values.data());
+    return {machine_.pack_vector(values), checkpoint_.config().norm_epsilon};
+  }
+
+  MatrixSource::Part part(const std::string& module, int64_t rows, int64_t columns, bool bias) {
+    return {find(module + ".weight", rows, columns, dtype_),
+            bias ? find(module + ".bias", 1, rows, DType::kF32) : nullptr};
+  }
+
+  Weight pack(std::vector<MatrixSource::Part> parts) {
+    return machine_.pack(MatrixSource{std::move(parts)}, compute::packing_of(dtype_));
+  }
+
+  // A tensor that no part of the model reads means that config.json describes another model.
+  void refuse_unexpected(bool tied) const {
+    for (const checkpoint::TensorInfo& info : checkpoint_.tensors()) {
+      if (used_.count(info.name) > 0 || info.name.ends_with(".rotary_emb.inv_freq")) continue;
+      if (tied && info.name == "lm_head.weight") continue;
+      fail("{}: the tensor {} is not part of a {}; config.json and the weights do not belong together", info.file,
+           info.name, checkpoint_.config().architecture_name);
+    }
+  }
+
+ private:
+  RowSourcePtr find(const std::string& name, int64_t rows, int64_t columns, DType dtype) {
+    used_.insert(name);
+    RowSourcePtr source = checkpoint_.find(name, rows, columns);
+    const checkpoint::TensorInfo* info = checkpoint_.info(name);
+    const int64_t bytes = info != nullptr ? info->stored_bytes : rows * source->row_bytes();
+    return checkpoint::convert(std::make_shared<CountedRows>(std::move(source), bytes, counter_), dtype);
+  }
+
+  const Checkpoint& checkpoint_;
+  compute::Machine& machine_;
+  DType dtype_;
+  ReadCounter& counter_;
+  std::set<std::string> used_;
+};
+
+LayerWeights load_layer(Loader& load, const ModelConfig& config, int index) {
+  const std::string prefix = fmt::format("model.layers.{}.", index);
+  const int64_t hidden = config.hidden_size, intermediate = config.intermediate_size;
+  const int64_t queries = int64_t(config.query_heads) * config.head_dim;
+  const int64_t keys = int64_t(config.key_value_heads) * config.head_dim;
+
+  LayerWeights layer;
+  layer.index = index;
+  layer.attention.query_heads = config.query_heads;
+  layer.attention.key_value_heads = config.key_value_heads;
+  layer.attention.head_dim = config.head_dim;
+  layer.attention.scale = float(1 / std::sqrt(double(config.head_dim)));
+  layer.attention.window = size_t(index) < config.windows.size() ? config.windows[size_t(index)] : 0;
+  if (config.query_key_norm) {
+    layer.attention.query_norm = load.norm(prefix + "self_attn.q_norm.weight", config.head_dim);
+    layer.attention.key_norm = load.norm(prefix + "self_attn.k_norm.weight", config.head_dim);
+  }
+  layer.attention_norm = load.norm(prefix + "input_layernorm.weight", config.hidden_size);
+  layer.mlp_norm = load.norm(prefix + "post_attention_layernorm.weight", config.hidden_size);
+  layer.qkv = load.pack({load.part(prefix + "self_attn.q_proj", queries, hidden, config.qkv_bias),
+                         load.part(prefix + "self_attn.k_proj", keys, hidden, config.qkv_bias),
+                         load.part(prefix + "self_attn.v_proj", keys, hidden, config.qkv_bias)});
+  layer.output = load.pack({load.part(prefix + "self_attn.o_proj", hidden, queries, config.attention_output_bias)});
+  layer.gate_up = load.pack({load.part(prefix + "mlp.gate_proj", intermediate, hidden, config.mlp_bias),
+                             load.part(prefix + "mlp.up_proj", intermediate, hidden, config.mlp_bias)});
+  layer.down = load.pack({load.part(prefix + "mlp.down_proj", hidden, intermediate, config.mlp_bias)});
+  return layer;
+}
+
+int64_t bytes_of(const compute::Norm& norm) { return norm.weight ? norm.weight->bytes : 0; }
+
+}  // namespace
+
+DecoderWeights load_decoder_weights(const Checkpoint& checkpoint, compute::Machine& machine, DType dtype,
+                                    const std::function<void(int64_t done, int64_t total)>& loaded) {
+  const ModelConfig& config = checkpoint.config();
+  int64_t total = 0;
+  for (const checkpoint::TensorInfo& info : checkpoint.tensors()) total += info.stored_bytes;
+  ReadCounter counter(total, loaded);
+  Loader load(checkpoint, machine, dtype, counter);
+
+  DecoderWeights weights;
+  weights.embedding = load.pack({load.part("model.embed_tokens", config.vocabulary_size, config.hidden_size, false)});
+  for (int index = 0; index < config.layers; ++index) weights.layers.push_back(load_layer(load, config, index));
+  weights.final_norm = load.norm("model.norm.weight", config.hidden_size);
+  weights.head = config.tied_embeddings
+                     ? weights.embedding
+                     : load.pack({load.part("lm_head", config.vocabulary_size, config.hidden_size, false)});
+  load.refuse_unexpected(config.tied_embeddings);
+  counter.finish();
+  return weights;
+}
+
+int64_t DecoderWeights::bytes_streamed_per_step() const {
+  int64_t sum = bytes_of(final_norm) + head->bytes;
+  for (const LayerWeights& layer : layers) {
+    sum += layer.qkv->bytes + layer.output->bytes + layer.gate_up->bytes + layer.down->bytes;
+    sum += bytes_of(layer.attention_norm) + bytes_of(layer.mlp_norm);
+    sum += bytes_of(layer.attention.query_norm) + bytes_of(layer.attention.key_norm);
+  }
+  return sum;
+}
+
+int64_t DecoderWeights::bytes() const { return bytes_streamed_per_step() + (head == embedding ? 0 : embedding->bytes); }
+
+}  // namespace updraft::model
