@@ -3,10 +3,9 @@
 // finish, give pages back). Memory is taken in the constructor; a step neither allocates device memory nor throws.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,6 +36,7 @@ class Engine {
   Engine(std::unique_ptr<compute::Machine>, model::Decoder, EngineOptions);
   ~Engine();
 
+  // Every call but submit, cancel, idle, finished, take and statistics belongs to the one thread that steps.
   // Queues a request; its answers are ready when finished(id). A request that can never run (empty, an id outside the
   // vocabulary, longer than max_context) gets FinishReason::kError with a sentence. Thread-safe.
   RequestId submit(Request);
@@ -49,7 +49,9 @@ class Engine {
   std::vector<Answer> run(Request);  // submit, step until finished, take: for a single caller
 
   // Logits of every position of `ids` [ids.size(), vocabulary], computed with the sequence's context = ids.size().
-  // `chunk`: rows a step (0: max_rows); by the law it changes no bit.
+  // `chunk`: rows a step, at most (0: as many as a step may have whose logits are all wanted); by the law it changes no
+  // bit. Any length that fits the free KV pages. Called on the stepping thread; throws Error for ids that cannot be
+  // scored, or a machine that fails.
   void logits(std::span<const int32_t> ids, int64_t chunk,
               const std::function<void(int64_t position, std::span<const float>)>& row);
 

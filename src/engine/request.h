@@ -53,7 +53,8 @@ struct Request {
   int32_t priority = 0;                   // larger first
   std::optional<Clock::time_point> deadline;
   int32_t n = 1;  // answers from one prompt, by shared pages; the i-th uses seed + i
-  // Called on the thread that calls step(), once per new token of answer `index`; false ends that answer (kStop).
+  // Called on the thread that calls step(), once per new token of answer `index`; false ends that answer (kStop). It
+  // may call submit() and cancel(); what it throws ends that answer (kError).
   std::function<bool(int32_t index, const Token&)> on_token;
 };
 
@@ -74,5 +75,8 @@ struct Answer {
   int64_t cached_tokens = 0;  // prompt tokens whose pages came from the prefix index
   Timings timings;
 };
+
+// Why this request can never run, as one sentence; empty: it can.
+std::string refuse(const Request&, int64_t vocabulary, int64_t max_context);
 
 }  // namespace updraft::engine

@@ -1,0 +1,89 @@
+#include "engine/prefix_index.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace updraft::engine {
+
+PrefixIndex::PrefixIndex(int64_t pages, int64_t page_tokens)
+    : page_tokens_(page_tokens), slots_(size_t(pages)), ids_(size_t(pages * page_tokens)) {
+  by_hash_.reserve(size_t(pages));
+}
+
+uint64_t PrefixIndex::hash(Serial parent, std::span<const int32_t> ids) const {
+  uint64_t h = parent * 0x9E3779B97F4A7C15u + 0x632BE59BD9B4E019u;
+  for (int32_t id : ids) {
+    h = (h ^ uint32_t(id)) * 0xFF51AFD7ED558CCDu;
+    h ^= h >> 32;
+  }
+  return h;
+}
+
+bool PrefixIndex::equal(int32_t page, Serial parent, std::span<const int32_t> ids) const {
+  return slots_[size_t(page)].parent == parent &&
+         std::equal(ids.begin(), ids.end(), ids_.begin() + int64_t(page) * page_tokens_);
+}
+
+std::optional<PrefixIndex::Hit> PrefixIndex::find(Serial parent, std::span<const int32_t> ids) const {
+  if (parent == 0) return std::nullopt;
+  auto found = by_hash_.find(hash(parent, ids));
+  if (found == by_hash_.end() || !equal(found->second, parent, ids)) return std::nullopt;
+  return Hit{found->second, slots_[size_t(found->second)].serial};
+}
+
+PrefixIndex::Serial PrefixIndex::insert(Serial parent, std::span<const int32_t> ids, int32_t page) {
+  CHECK(int64_t(ids.size()) == page_tokens_) << ids.size() << " ids for a page of " << page_tokens_;
+  if (parent == 0) return 0;
+  const uint64_t key = hash(parent, ids);
+  auto [found, fresh] = by_hash_.try_emplace(key, page);
+  if (!fresh) return equal(found->second, parent, ids) ? slots_[size_t(found->second)].serial : 0;
+  Slot& slot = slots_[size_t(page)];
+  CHECK(slot.serial == 0) << "page " << page << " is in the index already";
+  slot = Slot{.serial = next_serial_++, .parent = parent, .hash = key};
+  std::copy(ids.begin(), ids.end(), ids_.begin() + int64_t(page) * page_tokens_);
+  return slot.serial;
+}
+
+void PrefixIndex::make_evictable(int32_t page) {
+  Slot& slot = slots_[size_t(page)];
+  CHECK(slot.serial != 0 && !slot.evictable) << "page " << page;
+  slot.evictable = true;
+  slot.newer = -1;
+  slot.older = newest_;
+  (newest_ < 0 ? oldest_ : slots_[size_t(newest_)].newer) = page;
+  newest_ = page;
+  ++evictable_;
+}
+
+void PrefixIndex::make_pinned(int32_t page) {
+  Slot& slot = slots_[size_t(page)];
+  CHECK(slot.evictable) << "page " << page;
+  slot.evictable = false;
+  (slot.newer < 0 ? newest_ : slots_[size_t(slot.newer)].older) = slot.older;
+  (slot.older < 0 ? oldest_ : slots_[size_t(slot.older)].newer) = slot.newer;
+  --evictable_;
+}
+
+void PrefixIndex::forget(int32_t page) {
+  Slot& slot = slots_[size_t(page)];
+  by_hash_.erase(slot.hash);
+  slot = Slot{};
+}
+
+int32_t PrefixIndex::evict() {
+  CHECK(evictable_ > 0);
+  const int32_t page = oldest_;
+  make_pinned(page);
+  forget(page);
+  return page;
+}
+
+void PrefixIndex::clear(std::vector<int32_t>& freed) {
+  while (evictable_ > 0) freed.push_back(evict());
+  for (size_t page = 0; page < slots_.size(); ++page) {
+    if (slots_[page].serial != 0) forget(int32_t(page));
+  }
+}
+
+}  // namespace updraft::engine
