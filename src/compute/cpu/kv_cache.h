@@ -15,6 +15,7 @@ class ThreadTeam;
 namespace updraft::compute::cpu {
 
 constexpr int64_t kPageTokens = 64;
+constexpr int64_t kMaxHeadDim = 256;
 
 // Throws Error when the address space cannot be had. `team` (may be null) helps copy and fill, and must outlive the
 // cache.

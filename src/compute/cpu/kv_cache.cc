@@ -1,0 +1,151 @@
+#include "compute/cpu/kv_cache.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/function_ref.h"
+#include "base/thread_team.h"
+
+namespace updraft::compute::cpu {
+namespace {
+
+constexpr int64_t kHugePage = int64_t(1) << 21;
+
+// Zeroed on first touch. Aligned to 2 MiB, so that every part of it may become a large page.
+class AnonymousMemory {
+ public:
+  explicit AnonymousMemory(int64_t bytes) : mapped_bytes_(size_t(bytes + kHugePage)) {
+    map_ = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map_ == MAP_FAILED)
+      fail("The KV cache needs {} MB, which this process cannot have: ask for a smaller --context or fewer sequences.",
+           bytes / 1'000'000);
+    const uintptr_t aligned = (reinterpret_cast<uintptr_t>(map_) + kHugePage - 1) / kHugePage * kHugePage;
+    data_ = reinterpret_cast<char*>(aligned);
+    madvise(data_, size_t(bytes), MADV_HUGEPAGE);  // advice: where it is refused, small pages do
+  }
+  ~AnonymousMemory() { munmap(map_, mapped_bytes_); }
+  AnonymousMemory(const AnonymousMemory&) = delete;
+  AnonymousMemory& operator=(const AnonymousMemory&) = delete;
+
+  char* data() const { return data_; }
+
+ private:
+  size_t mapped_bytes_;
+  void* map_;
+  char* data_;
+};
+
+// splitmix64: the counter-based generator of Steele, Lea and Flood (2014).
+uint64_t mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+// Four halves: random sign and mantissa, a magnitude in [1/8, 2), root mean square 0.88.
+uint64_t four_halves(uint64_t counter) { return (mix(counter) & 0x8fff8fff8fff8fffu) | 0x3000300030003000u; }
+
+class CpuKvCache final : public KvCache {
+ public:
+  CpuKvCache(const KvGeometry& shape, int64_t page_count, int64_t total_bytes, ThreadTeam* team)
+      : memory_(total_bytes), team_(team) {
+    geometry = shape;
+    pages = page_count;
+    page_tokens = kPageTokens;
+    bytes = total_bytes;
+    layer_page_bytes_ = pages == 0 ? 0 : bytes / pages / geometry.layers;
+  }
+
+  void copy_pages(std::span<const int32_t> from, std::span<const int32_t> to) override {
+    CHECK(from.size() == to.size()) << from.size() << " pages to " << to.size();
+    for (size_t i = 0; i < from.size(); ++i) check_page(from[i]), check_page(to[i]);
+    // One layer a task, pages in the order given: a page may be both a source and, later, a target.
+    for_each_layer([&](int64_t layer) {
+      for (size_t i = 0; i < from.size(); ++i)
+        std::memmove(block(layer, to[i]), block(layer, from[i]), size_t(layer_page_bytes_));
+    });
+  }
+
+  void fill_pages(std::span<const int32_t> filled, uint64_t seed) override {
+    for (int32_t page : filled) check_page(page);
+    for_each_layer([&](int64_t layer) {
+      for (size_t i = 0; i < filled.size(); ++i)
+        fill(block(layer, filled[i]), mix(seed ^ mix(uint64_t(layer) << 32 | uint64_t(i))));
+    });
+  }
+
+  char* data() const { return memory_.data(); }
+
+ private:
+  void check_page(int32_t page) const { CHECK(page >= 0 && page < pages) << "page " << page << " of " << pages; }
+  char* block(int64_t layer, int32_t page) const { return memory_.data() + (layer * pages + page) * layer_page_bytes_; }
+
+  void for_each_layer(FunctionRef<void(int64_t)> body) {
+    if (team_ == nullptr) {
+      for (int64_t layer = 0; layer < geometry.layers; ++layer) body(layer);
+      return;
+    }
+    team_->parallel_for(geometry.layers, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t layer = begin; layer < end; ++layer) body(layer);
+    });
+  }
+
+  void fill(char* out, uint64_t key) const {
+    if (geometry.dtype == DType::kF16) {
+      for (int64_t i = 0; i < layer_page_bytes_; i += 8) {
+        const uint64_t four = four_halves(key + uint64_t(i / 8));
+        std::memcpy(out + i, &four, 8);
+      }
+      return;
+    }
+    for (int64_t i = 0; i < layer_page_bytes_; i += 16) {  // the same values, widened (none is zero or subnormal)
+      const uint64_t four = four_halves(key + uint64_t(i / 16));
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t half = uint32_t(four >> (16 * j)) & 0xffffu;
+        const uint32_t single = ((half & 0x8000u) << 16) | (((half & 0x7fffu) << 13) + 0x38000000u);
+        std::memcpy(out + i + 4 * j, &single, 4);
+      }
+    }
+  }
+
+  AnonymousMemory memory_;
+  ThreadTeam* team_;
+  int64_t layer_page_bytes_ = 0;
+};
+
+int64_t padded(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+
+}  // namespace
+
+KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* team) {
+  CHECK(pages >= 0 && geometry.layers >= 1 && geometry.key_value_heads >= 1) << pages;
+  if (geometry.head_dim < 2 || geometry.head_dim > kMaxHeadDim || geometry.head_dim % 2 != 0)
+    fail("The cpu machine takes an even head_dim from 2 to {}, not {}.", kMaxHeadDim, geometry.head_dim);
+  if (geometry.dtype == DType::kBF16) fail("The cpu machine keeps keys and values as f16 or f32, not bf16: choose --kv-dtype f16.");
+  const int64_t block_bytes =
+      kPageTokens * (geometry.head_dim + padded(geometry.head_dim)) * bytes_per_element(geometry.dtype);
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(block_bytes * geometry.key_value_heads, int64_t(geometry.layers), &bytes) ||
+      __builtin_mul_overflow(bytes, pages, &bytes) || bytes > std::numeric_limits<int64_t>::max() / 2)
+    fail("A KV cache of {} pages is larger than any address space: ask for a smaller --context.", pages);
+  return std::make_shared<CpuKvCache>(geometry, pages, bytes, team);
+}
+
+KvBlocks kv_blocks(const KvCache& cache) {
+  const KvGeometry& geometry = cache.geometry;
+  KvBlocks blocks;
+  blocks.data = static_cast<const CpuKvCache&>(cache).data();
+  blocks.padded_dim = padded(geometry.head_dim);
+  blocks.value_offset = geometry.head_dim * kPageTokens;
+  blocks.block_elements = blocks.value_offset + kPageTokens * blocks.padded_dim;
+  return blocks;
+}
+
+}  // namespace updraft::compute::cpu
