@@ -1,6 +1,6 @@
 // The attention half of a Kernels table: filled from attention_body.h in each kernels_<isa>.cc. A pair is one row of a
-// sequence with one of the query heads that share a key/value head: pair = row * group + head, so that a page's K and V,
-// once loaded, serve all pairs.
+// sequence with one of the query heads that share a key/value head: pair = row * group + head, so that a page's K and
+// V, once loaded, serve all pairs.
 #pragma once
 
 #include <cstdint>
@@ -9,40 +9,43 @@
 
 namespace updraft::compute::cpu {
 
-constexpr int64_t kBlockPairs = 192;   // most pairs that walk the pages together: q, outputs and a page stay in L2
-constexpr int64_t kSpanPages = 8;      // pages are folded into a span in order, spans into the result in order: numerics
-constexpr int64_t kRowStride = 272;    // floats between rows of scratch: the largest head and one line, never a power of two
+constexpr int64_t kBlockPairs = 192;  // most pairs that walk the pages together: q, outputs and a page stay in L2
+constexpr int64_t kSpanPages = 8;     // pages are folded into a span in order, spans into the result in order: numerics
+constexpr int64_t kRowStride =
+    272;  // floats between rows of scratch: the largest head and one line, never a power of two
 constexpr int64_t kAttendScratchFloats = (3 * kBlockPairs + 16) * kRowStride + 4 * kBlockPairs + 2 * 64 * 256 + 1024;
 
 // Where one head comes from and how it is turned.
 struct HeadRotation {
   const float* norm = nullptr;  // [head_dim] weights of an RMSNorm before the rotation, or null
   float epsilon = 0;
-  const float* cos = nullptr;   // [head_dim / 2], of the row's position
+  const float* cos = nullptr;  // [head_dim / 2], of the row's position
   const float* sin = nullptr;
   int64_t head_dim = 0;
 };
 
 // Pages [page_begin, page_end) of one sequence, read by pairs [pair_begin, pair_end) of one key/value head.
 struct AttendTask {
-  const float* q = nullptr;     // first row of the sequence, first query head of the group
-  float* out = nullptr;         // likewise
-  int64_t row_stride = 0;       // of q and out
-  int64_t group = 0;            // query heads per key/value head
+  const float* q = nullptr;  // first row of the sequence, first query head of the group
+  float* out = nullptr;      // likewise
+  int64_t row_stride = 0;    // of q and out
+  int64_t group = 0;         // query heads per key/value head
   int64_t head_dim = 0;
   int64_t padded_dim = 0;
   float scale = 0;
-  int64_t window = 0;           // 0: none
-  int64_t first_position = 0;   // of the sequence's first row; the others follow it
+  int64_t window = 0;          // 0: none
+  int64_t first_position = 0;  // of the sequence's first row; the others follow it
   DType dtype = DType::kF16;
-  const char* blocks = nullptr; // of this layer and head, page 0
-  int64_t page_bytes = 0;       // from one page's block to the next
-  int64_t value_bytes = 0;      // from a block's K to its V
+  const char* blocks = nullptr;  // of this layer and head, page 0
+  int64_t page_bytes = 0;        // from one page's block to the next
+  int64_t value_bytes = 0;       // from a block's K to its V
   const int32_t* page_table = nullptr;
   int64_t pair_begin = 0, pair_end = 0;
   int64_t page_begin = 0, page_end = 0;
-  float* partials = nullptr;    // not null: the pages lie in one span; pair p's state goes to partials + p * partial_stride
-  int64_t partial_stride = 0;   //   [largest score, sum, 14 unused, output [padded_dim]]; sum 0: the pair sees nothing here
+  float* partials =
+      nullptr;  // not null: the pages lie in one span; pair p's state goes to partials + p * partial_stride
+  int64_t partial_stride =
+      0;  //   [largest score, sum, 14 unused, output [padded_dim]]; sum 0: the pair sees nothing here
 };
 
 struct AttentionKernels {

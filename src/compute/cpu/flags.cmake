@@ -10,8 +10,8 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
 else()
   message(FATAL_ERROR "Updraft's CPU machine knows x86-64 and AArch64, not ${CMAKE_SYSTEM_PROCESSOR}")
 endif()
-# GCC 12's own AVX-512 header sets off this warning (GCC bug 105593).
-set(isa_common -O3 $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+# GCC 12's own AVX-512 header sets off these warnings (GCC bug 105593).
+set(isa_common -O3 $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>)
 foreach(isa avx2 avx512 amx neon)
   set(isa_file "${PROJECT_SOURCE_DIR}/src/${folder}/kernels_${isa}.cc")
   if(isa IN_LIST isas_here)

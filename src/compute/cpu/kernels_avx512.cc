@@ -1,10 +1,12 @@
+#include "compute/cpu/attention_body.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/linear_body.h"
 
 namespace updraft::compute::cpu {
 
 const Kernels& kernels_avx512() {
-  static constexpr Kernels kTable = {.name = "avx512", .linear = avx512::kLinearKernels, .attention = {}};
+  static constexpr Kernels kTable = {
+      .name = "avx512", .linear = avx512::kLinearKernels, .attention = avx512::attention::kAttentionKernels};
   return kTable;
 }
 

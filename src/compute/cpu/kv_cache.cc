@@ -120,17 +120,16 @@ class CpuKvCache final : public KvCache {
   int64_t layer_page_bytes_ = 0;
 };
 
-int64_t padded(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
-
 }  // namespace
 
 KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* team) {
   CHECK(pages >= 0 && geometry.layers >= 1 && geometry.key_value_heads >= 1) << pages;
   if (geometry.head_dim < 2 || geometry.head_dim > kMaxHeadDim || geometry.head_dim % 2 != 0)
     fail("The cpu machine takes an even head_dim from 2 to {}, not {}.", kMaxHeadDim, geometry.head_dim);
-  if (geometry.dtype == DType::kBF16) fail("The cpu machine keeps keys and values as f16 or f32, not bf16: choose --kv-dtype f16.");
+  if (geometry.dtype == DType::kBF16)
+    fail("The cpu machine keeps keys and values as f16 or f32, not bf16: choose --kv-dtype f16.");
   const int64_t block_bytes =
-      kPageTokens * (geometry.head_dim + padded(geometry.head_dim)) * bytes_per_element(geometry.dtype);
+      kPageTokens * (geometry.head_dim + kv_padded_dim(geometry.head_dim)) * bytes_per_element(geometry.dtype);
   int64_t bytes = 0;
   if (__builtin_mul_overflow(block_bytes * geometry.key_value_heads, int64_t(geometry.layers), &bytes) ||
       __builtin_mul_overflow(bytes, pages, &bytes) || bytes > std::numeric_limits<int64_t>::max() / 2)
@@ -142,7 +141,7 @@ KvBlocks kv_blocks(const KvCache& cache) {
   const KvGeometry& geometry = cache.geometry;
   KvBlocks blocks;
   blocks.data = static_cast<const CpuKvCache&>(cache).data();
-  blocks.padded_dim = padded(geometry.head_dim);
+  blocks.padded_dim = kv_padded_dim(geometry.head_dim);
   blocks.value_offset = geometry.head_dim * kPageTokens;
   blocks.block_elements = blocks.value_offset + kPageTokens * blocks.padded_dim;
   return blocks;

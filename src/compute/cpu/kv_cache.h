@@ -28,6 +28,7 @@ struct KvBlocks {
   int64_t value_offset = 0;    // of V in a block: head_dim * kPageTokens
   int64_t block_elements = 0;  // value_offset + kPageTokens * padded_dim
 };
+constexpr int64_t kv_padded_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 KvBlocks kv_blocks(const KvCache& cache);
 
 }  // namespace updraft::compute::cpu

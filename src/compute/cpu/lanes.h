@@ -242,21 +242,44 @@ struct Lanes {
 
 #endif
 
-// The one tree over sixteen lanes: i + (i + 8), then + 4, + 2, + 1.
+// The one tree over sixteen lanes: i with i + 8, then + 4, + 2, + 1.
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+inline __m256 lower(Lanes x) { return _mm512_castps512_ps256(x.v); }
+inline __m256 upper(Lanes x) { return _mm512_extractf32x8_ps(x.v, 1); }
+#else
+inline __m256 lower(Lanes x) { return x.a; }
+inline __m256 upper(Lanes x) { return x.b; }
+#endif
+
 inline float sum(Lanes x) {
-  float s[16];
-  x.store(s);
-  for (int width = 8; width >= 1; width /= 2)
-    for (int i = 0; i < width; ++i) s[i] += s[i + width];
-  return s[0];
+  const __m256 s8 = _mm256_add_ps(lower(x), upper(x));
+  const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
 }
 
 inline float max_lane(Lanes x) {
-  float s[16];
-  x.store(s);
-  for (int width = 8; width >= 1; width /= 2)
-    for (int i = 0; i < width; ++i) s[i] = s[i] > s[i + width] ? s[i] : s[i + width];
-  return s[0];
+  const __m256 m8 = _mm256_max_ps(lower(x), upper(x));
+  const __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(m8), _mm256_extractf128_ps(m8, 1));
+  const __m128 m2 = _mm_max_ps(m4, _mm_movehl_ps(m4, m4));
+  return _mm_cvtss_f32(_mm_max_ss(m2, _mm_movehdup_ps(m2)));
 }
+#else
+inline float sum(Lanes x) {
+  const float32x4_t s4 = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
+  const float32x2_t s2 = vadd_f32(vget_low_f32(s4), vget_high_f32(s4));
+  return vget_lane_f32(s2, 0) + vget_lane_f32(s2, 1);
+}
+
+inline float max_lane(Lanes x) {
+  const auto larger = [](float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); };
+  const float32x4_t m4 = larger(larger(x.v[0], x.v[2]), larger(x.v[1], x.v[3]));
+  float m[4];
+  vst1q_f32(m, m4);
+  const float even = m[0] > m[2] ? m[0] : m[2], odd = m[1] > m[3] ? m[1] : m[3];
+  return even > odd ? even : odd;
+}
+#endif
 
 }  // namespace updraft::compute::cpu::UPDRAFT_ISA
