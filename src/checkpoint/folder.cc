@@ -1,0 +1,87 @@
+#include "checkpoint/folder.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "checkpoint/strict_json.h"
+#include "checkpoint/weight_files.h"
+
+namespace updraft::checkpoint {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kLargestConfig = 16 << 20;
+
+// The type in which most of the weights' bytes are stored.
+std::optional<DType> most_common_type(const WeightFiles& weights) {
+  std::map<DType, int64_t> bytes;
+  for (const PlacedTensor& tensor : weights.tensors)
+    if (const auto dtype = dtype_of(tensor.stored.type)) bytes[*dtype] += tensor.stored.bytes;
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? std::nullopt : std::optional(most->first);
+}
+
+class FolderCheckpoint final : public Checkpoint {
+ public:
+  explicit FolderCheckpoint(const fs::path& folder) {
+    path_ = folder;
+    const fs::path config = folder / "config.json";
+    if (!fs::exists(config)) fail("{}: there is no config.json; is this the folder of a model?", folder.string());
+    config_ = parse_model_config(parse_json(read_text_file(config, kLargestConfig), config.string()), config.string());
+    read_generation_config(folder / "generation_config.json");
+    weights_ = open_weight_files(folder);
+    container_ = weights_.container;
+    // As transformers does: the type that config.json names, else the one the weights have.
+    natural_dtype_ = config_.dtype.value_or(most_common_type(weights_).value_or(DType::kBF16));
+    for (const PlacedTensor& tensor : weights_.tensors)
+      tensors_.push_back(
+          {tensor.name, tensor.stored.type, tensor.stored.shape, tensor.stored.bytes, tensor.file->name()});
+  }
+
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+
+  RowSourcePtr find(std::string_view name, int64_t rows, int64_t columns) const override {
+    const TensorInfo* found = info(name);
+    if (found == nullptr)
+      fail("{}: there is no tensor {}, which config.json calls for; is a file of the model missing?", path_.string(),
+           name);
+    const PlacedTensor& tensor = weights_.tensors[size_t(found - tensors_.data())];
+    const std::vector<int64_t>& shape = tensor.stored.shape;
+    const bool vector = shape.size() == 1 && rows == 1 && shape[0] == columns;
+    const bool matrix = shape.size() == 2 && shape[0] == rows && shape[1] == columns;
+    if (!vector && !matrix)
+      fail("{}: tensor {} has the shape {}, but config.json calls for [{}, {}].", tensor.file->where(), name,
+           show_shape(shape), rows, columns);
+    const auto dtype = dtype_of(tensor.stored.type);
+    if (!dtype)
+      fail("{}: tensor {} is stored as {}, which is not supported; F32, F16 and BF16 are.", tensor.file->where(), name,
+           tensor.stored.type);
+    return make_file_rows(tensor.file, tensor.stored, *dtype, rows, columns);
+  }
+
+ private:
+  void read_generation_config(const fs::path& path) {
+    generation_config_ = default_generation_config(config_);
+    if (!fs::exists(path)) return;
+    const GenerationConfig derived = generation_config_;
+    generation_config_ =
+        parse_generation_config(parse_json(read_text_file(path, kLargestConfig), path.string()), path.string());
+    // A file that is silent about the special tokens must not make generation endless.
+    if (generation_config_.bos_ids.empty()) generation_config_.bos_ids = derived.bos_ids;
+    if (generation_config_.eos_ids.empty()) generation_config_.eos_ids = derived.eos_ids;
+    if (generation_config_.pad_ids.empty()) generation_config_.pad_ids = derived.pad_ids;
+  }
+
+  WeightFiles weights_;
+  std::vector<TensorInfo> tensors_;  // same order: sorted by name
+};
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_folder(const fs::path& folder) { return std::make_unique<FolderCheckpoint>(folder); }
+
+}  // namespace updraft::checkpoint
