@@ -18,8 +18,8 @@ namespace updraft::engine {
 struct BatchOptions {
   StepLimits limits;
   int64_t max_context = 0;
-  bool may_preempt = true;         // needs the law of the house; without it all pages are reserved at admission
-  int64_t unbounded_tokens = 256;  // reserved at a time for a request without a limit
+  bool may_preempt = true;  // needs the law of the house; without it all pages are reserved at admission
+  int64_t unbounded_tokens = 256;
 };
 
 struct BatchStatistics {

@@ -32,7 +32,8 @@ int64_t common_window(const checkpoint::ModelConfig& config) {
 }
 
 EngineOptions resolve(EngineOptions options, const checkpoint::ModelConfig& config, int64_t page_tokens) {
-  CHECK(options.max_rows > 0 && options.max_sequences > 0 && options.kv_tokens >= 0 && options.max_context >= 0);
+  CHECK(options.max_rows > 0 && options.unbounded_tokens > 0 && options.max_sequences > 0 && options.kv_tokens >= 0 &&
+        options.max_context >= 0);
   if (options.kv_tokens == 0) options.kv_tokens = options.max_context > 0 ? options.max_context : config.max_context;
   options.kv_tokens = (options.kv_tokens + page_tokens - 1) / page_tokens * page_tokens;
   if (options.kv_tokens > std::numeric_limits<int32_t>::max()) {
@@ -84,7 +85,8 @@ struct Engine::Impl {
         batch(builder, workspace, pool, pager, ropes,
               {.limits = {options.max_rows, options.max_sequences},
                .max_context = options.max_context,
-               .may_preempt = info.batch_invariant}) {}
+               .may_preempt = info.batch_invariant,
+               .unbounded_tokens = options.unbounded_tokens}) {}
 
   void publish_finished();
 

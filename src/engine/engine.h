@@ -23,6 +23,7 @@ struct EngineOptions {
   int64_t max_rows = 512;      // rows of a step: prefill chunk plus decoding sequences
   int64_t max_sequences = 64;  // decoding together
   bool prefix_reuse = true;
+  int64_t unbounded_tokens = 256;  // reserved at a time for a request without max_new_tokens
 };
 
 struct EngineStatistics {
