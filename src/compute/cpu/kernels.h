@@ -50,6 +50,21 @@ struct LinearKernels {
                 const float* up_bias, float* out, int64_t stride);
 };
 
+// Products on tile registers (AMX), for bf16 weights in pairs (PanelLayout::kPairs). A tile of activations is 16 rows
+// of 32 columns of bf16; its rows are the terms of tokens, side by side. The same sum for an output whatever else is in
+// the tile: one chain over k, through memory between blocks.
+struct TileKernels {
+  // Between configure and release the calling thread may use tile(). `rows`: used rows of every activation tile, 1..16.
+  void (*configure)(int rows);
+  void (*release)();
+  // y[tile][row][n] = (first ? 0 : y) + sum over k < block.   w [block / 2, 32, 2], a [tiles][block / 32, 16, 32] with
+  // tile_stride elements between tiles, y [tiles, 16, 32]; block a multiple of 32.
+  void (*multiply)(const bfloat16_t* w, int64_t block, const bfloat16_t* a, int64_t tile_stride, int64_t tiles,
+                   bool first, float* y);
+  // y[t] = y[t * terms] + ... in order of the terms, in place.   y [tokens * terms, 32] becomes [tokens, 32]
+  void (*add_terms)(int64_t tokens, int terms, float* y);
+};
+
 struct Kernels {
   const char* name;  // "avx2", "avx512", "neon"
   LinearKernels linear;
@@ -61,5 +76,6 @@ struct Kernels {
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_neon();
+const TileKernels& kernels_amx();
 
 }  // namespace updraft::compute::cpu

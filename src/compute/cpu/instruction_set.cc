@@ -1,0 +1,113 @@
+#include "compute/cpu/instruction_set.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <fstream>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace updraft::compute::cpu {
+namespace {
+
+#if defined(__x86_64__)
+
+struct Registers {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Registers cpuid(unsigned leaf, unsigned subleaf) {
+  Registers r;
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+  return r;
+}
+
+constexpr bool has(unsigned word, int bit) { return ((word >> bit) & 1u) != 0; }
+
+// Which register files the operating system saves: XCR0.
+uint64_t saved_state() {
+  if (!has(cpuid(1, 0).ecx, 27)) return 0;  // OSXSAVE
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t(high) << 32) | low;
+}
+
+constexpr uint64_t kYmmState = 0x6, kZmmState = 0xe6, kTileState = 0x60000;
+
+bool has_avx2() {
+  const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
+  return has(one.ecx, 12) && has(one.ecx, 28) && has(one.ecx, 29) && has(seven.ebx, 5) &&  // FMA, AVX, F16C, AVX2
+         (saved_state() & kYmmState) == kYmmState;
+}
+
+bool has_avx512() {
+  const Registers seven = cpuid(7, 0);
+  return has_avx2() && has(seven.ebx, 16) && has(seven.ebx, 17) && has(seven.ebx, 30) &&
+         has(seven.ebx, 31) &&  // F DQ BW VL
+         (saved_state() & kZmmState) == kZmmState;
+}
+
+// Tile registers are 8 KiB a thread: the kernel saves them only for a process that has asked.
+bool has_tiles() {
+  const Registers seven = cpuid(7, 0);
+  if (!has(seven.edx, 22) || !has(seven.edx, 24)) return false;  // AMX-BF16, AMX-TILE
+  if ((saved_state() & kTileState) != kTileState) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+std::vector<InstructionSet> find_instruction_sets() {
+  std::vector<InstructionSet> sets;
+  if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr});
+  if (has_avx512()) sets.push_back({"avx512", &kernels_avx512(), nullptr});
+  if (has_avx512() && has_tiles()) sets.push_back({"avx512+amx", &kernels_avx512(), &kernels_amx()});
+  return sets;
+}
+
+constexpr const char* kNeeded = "AVX2, FMA and F16C";
+
+#else
+
+std::vector<InstructionSet> find_instruction_sets() { return {{"neon", &kernels_neon(), nullptr}}; }
+
+constexpr const char* kNeeded = "Advanced SIMD";
+
+#endif
+
+}  // namespace
+
+std::vector<InstructionSet> available_instruction_sets() {
+  static const std::vector<InstructionSet> sets = find_instruction_sets();
+  return sets;
+}
+
+InstructionSet choose_instruction_set(const std::string& name) {
+  const std::vector<InstructionSet> sets = available_instruction_sets();
+  if (sets.empty())
+    fail("This processor ({}) lacks {}, which the cpu machine needs; use --device reference.", processor_name(),
+         kNeeded);
+  if (name.empty()) return sets.back();
+  std::vector<std::string> names;
+  for (const InstructionSet& set : sets) {
+    if (set.name == name) return set;
+    names.push_back(set.name);
+  }
+  fail("Instruction set {} is not available here: this processor ({}) and its kernel grant {}.", name, processor_name(),
+       fmt::join(names, ", "));
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name") || line.starts_with("Model"))
+      if (const size_t colon = line.find(": "); colon != std::string::npos) return line.substr(colon + 2);
+  return "unknown processor";
+}
+
+}  // namespace updraft::compute::cpu

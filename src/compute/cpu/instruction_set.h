@@ -1,0 +1,27 @@
+// Which kernels this process uses, decided once at run time from cpuid, what the kernel lets a process save (XCR0) and,
+// for tiles, what it grants on request; never from the machine that built the program.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compute/cpu/kernels.h"
+
+namespace updraft::compute::cpu {
+
+struct InstructionSet {
+  std::string name;  // "avx2", "avx512", "avx512+amx", "neon": part of the numerics key
+  const Kernels* kernels = nullptr;
+  const TileKernels* tiles = nullptr;  // null: no tile instructions
+};
+
+// Every set this process can run, slowest first; all but tile sets give the same bits. Empty on a processor too old.
+std::vector<InstructionSet> available_instruction_sets();
+
+// The best one, or the one called `name`. Throws Error saying what this processor has when that is not among them.
+InstructionSet choose_instruction_set(const std::string& name);
+
+// "Intel(R) Xeon(R) ..."; what the system calls this processor.
+std::string processor_name();
+
+}  // namespace updraft::compute::cpu

@@ -1,0 +1,264 @@
+#include "compute/cpu/packing.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <mutex>
+
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace updraft::compute::cpu {
+namespace {
+
+DType dtype_of(Packing packing) {
+  switch (packing) {
+    case Packing::kF16:
+      return DType::kF16;
+    case Packing::kBF16:
+      return DType::kBF16;
+    case Packing::kF32:
+      break;
+  }
+  return DType::kF32;
+}
+
+constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+
+// to[k][row] = from[row][k] for one square of Side x Side, rows `columns` elements apart, k 32 elements apart.
+#if defined(__x86_64__)
+
+void transpose_square(const uint16_t* from, int64_t columns, uint16_t* to) {  // 8 x 8
+  __m128i r[8], s[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * columns));
+  for (int i = 0; i < 4; ++i) {
+    s[2 * i] = _mm_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+    s[2 * i + 1] = _mm_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    r[4 * i] = _mm_unpacklo_epi32(s[4 * i], s[4 * i + 2]);
+    r[4 * i + 1] = _mm_unpackhi_epi32(s[4 * i], s[4 * i + 2]);
+    r[4 * i + 2] = _mm_unpacklo_epi32(s[4 * i + 1], s[4 * i + 3]);
+    r[4 * i + 3] = _mm_unpackhi_epi32(s[4 * i + 1], s[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * kPanelRows), _mm_unpacklo_epi64(r[i], r[4 + i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * kPanelRows), _mm_unpackhi_epi64(r[i], r[4 + i]));
+  }
+}
+
+void transpose_square(const uint32_t* from, int64_t columns, uint32_t* to) {  // 4 x 4
+  __m128i r[4], s[4];
+  for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * columns));
+  for (int i = 0; i < 2; ++i) {
+    s[2 * i] = _mm_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    s[2 * i + 1] = _mm_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * kPanelRows), _mm_unpacklo_epi64(s[i], s[2 + i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * kPanelRows), _mm_unpackhi_epi64(s[i], s[2 + i]));
+  }
+}
+
+#else
+
+template <class T>
+void transpose_square(const T* from, int64_t columns, T* to) {
+  constexpr int kSide = 16 / sizeof(T);
+  for (int k = 0; k < kSide; ++k)
+    for (int row = 0; row < kSide; ++row) to[k * kPanelRows + row] = from[row * columns + k];
+}
+
+#endif
+
+// One panel, kRows: from [32, columns], to [columns, 32].
+template <class T>
+void transpose_panel(const T* from, int64_t columns, T* to) {
+  constexpr int kSide = 16 / sizeof(T);
+  int64_t k = 0;
+  for (; k + kSide <= columns; k += kSide)
+    for (int row = 0; row < kPanelRows; row += kSide)
+      transpose_square(from + row * columns + k, columns, to + k * kPanelRows + row);
+  for (; k < columns; ++k)
+    for (int row = 0; row < kPanelRows; ++row) to[k * kPanelRows + row] = from[row * columns + k];
+}
+
+// kPairs is kRows of the same matrix seen as pairs of bf16: [32, columns / 2] words of 32 bits. The padding stays zero,
+// as fresh memory is.
+void pair_panel(const uint16_t* from, int64_t columns, uint16_t* to) {
+  if (columns % 2 == 0) {
+    transpose_panel(reinterpret_cast<const uint32_t*>(from), columns / 2, reinterpret_cast<uint32_t*>(to));
+  } else {
+    for (int64_t k = 0; k < columns; ++k)
+      for (int row = 0; row < kPanelRows; ++row)
+        to[(k / 2) * 2 * kPanelRows + 2 * row + k % 2] = from[row * columns + k];
+  }
+}
+
+// What one thread packs with: rows of a panel as read, and in the packing's type.
+struct Buffers {
+  std::vector<uint8_t> read, kept;
+};
+
+class Packer {
+ public:
+  Packer(const MatrixSource& source, CpuMatrix& matrix, const LinearKernels& kernels)
+      : source_(source), matrix_(matrix), kernels_(kernels) {}
+
+  void pack_panel(int64_t panel, Buffers& buffers) const {
+    const CpuMatrix::Place place = matrix_.place(panel);
+    const DType kept_type = dtype_of(matrix_.packing);
+    const int64_t row_bytes = matrix_.columns * matrix_.element_bytes();
+    buffers.kept.resize(size_t(kPanelRows * row_bytes));
+    // A panel lies in one range, a range in one part.
+    const auto [part, first] = part_of(place.row);
+    const RowSource& rows = *part->weight;
+    if (rows.dtype() == kept_type) {
+      rows.read_rows(first, first + place.count, buffers.kept.data());
+    } else {
+      buffers.read.resize(size_t(place.count * rows.row_bytes()));
+      rows.read_rows(first, first + place.count, buffers.read.data());
+      kernels_.convert(rows.dtype(), buffers.read.data(), kept_type, buffers.kept.data(),
+                       place.count * matrix_.columns);
+    }
+    std::memset(buffers.kept.data() + place.count * row_bytes, 0, size_t((kPanelRows - place.count) * row_bytes));
+    char* to = matrix_.weights.as<char>() + panel * matrix_.panel_bytes();
+    const uint8_t* from = buffers.kept.data();
+    if (matrix_.layout == PanelLayout::kPairs) {
+      pair_panel(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
+    } else if (matrix_.element_bytes() == 2) {
+      transpose_panel(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
+    } else {
+      transpose_panel(reinterpret_cast<const uint32_t*>(from), matrix_.columns, reinterpret_cast<uint32_t*>(to));
+    }
+  }
+
+ private:
+  std::pair<const MatrixSource::Part*, int64_t> part_of(int64_t row) const {
+    for (const MatrixSource::Part& part : source_.parts) {
+      if (row < part.weight->rows()) return {&part, row};
+      row -= part.weight->rows();
+    }
+    CHECK(false) << "row beyond the matrix";
+    return {};
+  }
+
+  const MatrixSource& source_;
+  CpuMatrix& matrix_;
+  const LinearKernels& kernels_;
+};
+
+// A matrix of one part may be gate|up already stacked: cut it in the middle, so that both halves start a panel.
+void lay_out(const MatrixSource& source, CpuMatrix& matrix) {
+  int64_t row = 0;
+  const auto append = [&](int64_t rows) {
+    matrix.ranges.push_back({row, rows, matrix.panels});
+    row += rows;
+    matrix.panels += round_up(rows, kPanelRows) / kPanelRows;
+  };
+  for (const MatrixSource::Part& part : source.parts) {
+    CHECK(part.weight->columns() == source.columns())
+        << "parts of " << part.weight->columns() << " and " << source.columns();
+    const int64_t rows = part.weight->rows();
+    if (source.parts.size() == 1 && rows > 1 && rows % 2 == 0) {
+      append(rows / 2);
+      append(rows / 2);
+    } else {
+      append(rows);
+    }
+  }
+}
+
+void read_bias(const MatrixSource& source, const LinearKernels& kernels, CpuMatrix& matrix) {
+  const auto has_bias = [](const MatrixSource::Part& part) { return part.bias != nullptr; };
+  if (std::none_of(source.parts.begin(), source.parts.end(), has_bias)) return;
+  std::vector<float> all(size_t(matrix.rows), 0.0f);
+  int64_t first = 0;
+  for (const MatrixSource::Part& part : source.parts) {
+    if (part.bias) {
+      const RowSource& bias = *part.bias;
+      CHECK(bias.rows() == 1 && bias.columns() == part.weight->rows())
+          << "a bias of " << bias.columns() << " for " << part.weight->rows() << " rows";
+      std::vector<uint8_t> bytes(static_cast<size_t>(bias.row_bytes()));
+      bias.read_rows(0, 1, bytes.data());
+      kernels.convert(bias.dtype(), bytes.data(), DType::kF32, all.data() + first, bias.columns());
+    }
+    first += part.weight->rows();
+  }
+  matrix.bias_memory = HugeMemory(matrix.panels * kPanelRows * int64_t(sizeof(float)), "a bias");
+  float* padded = matrix.bias_memory.as<float>();
+  for (const CpuMatrix::Range& range : matrix.ranges)
+    std::copy_n(all.begin() + range.row, range.rows, padded + range.panel * kPanelRows);
+  matrix.bias = padded;
+}
+
+}  // namespace
+
+CpuMatrix::Place CpuMatrix::place(int64_t panel) const {
+  size_t i = ranges.size() - 1;
+  while (panel < ranges[i].panel) --i;
+  const int64_t begin = (panel - ranges[i].panel) * kPanelRows;
+  return {ranges[i].row + begin, int(std::min<int64_t>(kPanelRows, ranges[i].rows - begin))};
+}
+
+int64_t CpuMatrix::panel_of(int64_t row, int* row_in_panel) const {
+  size_t i = ranges.size() - 1;
+  while (row < ranges[i].row) --i;
+  const int64_t in_range = row - ranges[i].row;
+  *row_in_panel = int(in_range % kPanelRows);
+  return ranges[i].panel + in_range / kPanelRows;
+}
+
+void CpuMatrix::read_row(int64_t row, float* out) const {
+  int lane = 0;
+  const char* panel = panel_at(panel_of(row, &lane));
+  const uint16_t* halves = reinterpret_cast<const uint16_t*>(panel);
+  if (layout == PanelLayout::kPairs) {
+    for (int64_t k = 0; k < columns; ++k)
+      out[k] = to_float(bfloat16_t{halves[(k / 2) * 2 * kPanelRows + 2 * lane + k % 2]});
+  } else if (packing == Packing::kF32) {
+    const float* floats = reinterpret_cast<const float*>(panel);
+    for (int64_t k = 0; k < columns; ++k) out[k] = floats[k * kPanelRows + lane];
+  } else if (packing == Packing::kF16) {
+    for (int64_t k = 0; k < columns; ++k) out[k] = to_float(half_t{halves[k * kPanelRows + lane]});
+  } else {
+    for (int64_t k = 0; k < columns; ++k) out[k] = to_float(bfloat16_t{halves[k * kPanelRows + lane]});
+  }
+}
+
+std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,
+                                       const LinearKernels& kernels, ThreadTeam& team) {
+  auto matrix = std::make_shared<CpuMatrix>();
+  matrix->rows = source.rows();
+  matrix->columns = source.columns();
+  matrix->packing = packing;
+  matrix->layout = layout;
+  matrix->padded_columns = layout == PanelLayout::kPairs ? round_up(matrix->columns, 32) : matrix->columns;
+  lay_out(source, *matrix);
+  matrix->weights = HugeMemory(matrix->panels * matrix->panel_bytes(), "the weights");
+  read_bias(source, kernels, *matrix);
+  matrix->bytes = matrix->rows * matrix->columns * matrix->element_bytes() + (matrix->bias ? matrix->rows * 4 : 0);
+
+  const Packer packer(source, *matrix, kernels);
+  std::vector<Buffers> buffers(size_t(team.size()));
+  std::exception_ptr error;  // a team's function must not throw: the first error is kept and thrown here
+  std::mutex error_mutex;
+  std::atomic<bool> failed{false};
+  team.parallel_for(matrix->panels, 1, [&](int64_t begin, int64_t end, int member) {
+    try {
+      for (int64_t panel = begin; panel < end && !failed; ++panel) packer.pack_panel(panel, buffers[size_t(member)]);
+    } catch (...) {
+      const std::lock_guard lock(error_mutex);
+      if (!failed.exchange(true)) error = std::current_exception();
+    }
+  });
+  if (error) std::rethrow_exception(error);
+  return matrix;
+}
+
+}  // namespace updraft::compute::cpu
