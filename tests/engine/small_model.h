@@ -94,6 +94,7 @@ inline std::vector<engine::Token> expected_tokens(compute::Machine& machine, con
     compute::Sample sample;
     const auto last = std::span(logits).last(size_t(decoder.config().vocabulary_size));
     compute::choose(last, sampler.rules(ids), scratch, sample);
+    if (sample.id < 0) break;  // every token is forbidden: the engine answers with an error
     tokens.push_back({sample.id, sample.log_probability, sample.top});
     ids.push_back(sample.id);
     const auto& eos = request.eos_ids;
