@@ -1,6 +1,36 @@
-#include <cstdio>
+// updraft: one program, one subcommand per job. Errors are one sentence on stderr and a non-zero exit code.
+#include <fmt/format.h>
 
-int main() {
-  std::fputs("updraft: under construction\n", stderr);
-  return 2;
+#include <cstdio>
+#include <exception>
+
+#include "cli/command.h"
+#include "cli/terminal.h"
+
+int main(int argc, char** argv) {
+  using namespace updraft::cli;
+  watch_interrupts();
+  CLI::App app{"Updraft: from a Hugging Face model folder to a running, measured model"};
+  app.name("updraft");
+  app.set_version_flag("--version", "updraft " UPDRAFT_VERSION);
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 doctor: not ready, 4 bench: regression, 130 interrupted.\n"
+      "`updraft COMMAND --help` has examples.");
+  int exit_code = kSuccess;
+  add_generate(app, exit_code);
+  add_chat(app, exit_code);
+  add_inspect(app, exit_code);
+  add_tokenize(app, exit_code);
+  add_template(app, exit_code);
+  add_logits(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kSuccess : kUsage;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
+    return interrupted() ? kInterrupted : kFailure;
+  }
+  return exit_code;
 }

@@ -2,12 +2,14 @@
 // doors above (cli, serve, python, measure), so that each setting means the same behind every door.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/progress.h"
@@ -30,7 +32,7 @@ struct LoadOptions {
   std::optional<DType> dtype;   // none: auto, the checkpoint's natural type
   DType kv_dtype = DType::kF16;
   std::optional<int64_t> context;  // --context
-  int64_t kv_tokens = 0;           // capacity; 0: context, or what `max_sequences` needs
+  int64_t kv_tokens = 0;           // capacity; 0: the context for every sequence, as far as memory goes
   int64_t max_rows = 512;
   int64_t max_sequences = 16;
   ProgressCallback progress;
@@ -58,7 +60,8 @@ struct TextRequest {
   bool ignore_eos = false;
   std::vector<std::string> stop;
   bool include_stop = false;
-  std::function<bool(std::string_view text)> on_text;  // certain text as it comes; false cancels
+  std::optional<int64_t> context;                 // of the sequence's RoPE table; default prompt + max_new_tokens
+  std::function<void(std::string_view)> on_text;  // certain text as it comes
 };
 
 struct TextAnswer {
@@ -67,26 +70,55 @@ struct TextAnswer {
   std::string text;       // without special tokens, cut before a stop string
 };
 
+class Session;
+
+// A request on its way through the engine. It borrows the session; dropping an unfinished one cancels it.
+class Generation {
+ public:
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  bool finished() const;
+  void cancel();      // the answer ends with what it has, FinishReason::kCancelled
+  TextAnswer take();  // once, after finished()
+
+ private:
+  friend class Session;
+  Generation() = default;
+  engine::Engine* engine_ = nullptr;
+  engine::RequestId id_ = 0;
+  bool taken_ = false;
+  std::optional<text::TextStream> stream_;
+  std::function<void(std::string_view)> on_text_;
+  std::string text_;
+  std::vector<int32_t> prompt_ids_;
+};
+
 class Session {
  public:
   static std::unique_ptr<Session> load(const LoadOptions&);
+  ~Session();
 
   const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
-  const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  const text::Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the folder has none
   const text::ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
   engine::Engine& engine() { return *engine_; }
   DType dtype() const { return dtype_; }
   MemoryUse memory() const;
+  double load_s() const { return load_s_; }
 
   // generation_config over transformers' defaults: what flags and requests then override.
   TextRequest default_request() const;
 
+  // Throws text::TemplateError for what the template refuses, Error when the model has no template.
   std::string apply_template(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& variables) const;
   std::vector<int32_t> prompt_ids(const TextRequest&) const;
-  // Runs one request to its end on this thread. Throws Error / TemplateError for a request that cannot be built.
-  TextAnswer generate(TextRequest);
-  // Many requests, batched by the engine; answers in order; `done` is called as each becomes available in order.
-  void generate_all(std::vector<TextRequest>, const std::function<void(size_t index, TextAnswer)>& done);
+
+  // Queues a request; engine().step() moves it on. Throws Error or TemplateError for one that cannot be built.
+  std::unique_ptr<Generation> submit(TextRequest);
+  // One request to its end, on this thread; `cancelled` is looked at between steps.
+  TextAnswer generate(TextRequest, const std::atomic<bool>* cancelled = nullptr);
 
  private:
   Session() = default;
@@ -96,6 +128,8 @@ class Session {
   text::ChatSettings chat_settings_;
   std::unique_ptr<engine::Engine> engine_;
   DType dtype_ = DType::kBF16;
+  std::optional<int64_t> context_;
+  double load_s_ = 0;
 };
 
 }  // namespace updraft::session

@@ -1,0 +1,207 @@
+// updraft chat: a conversation on the terminal. Ctrl-C stops the answer, not the program; each turn computes only what
+// is new.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/environment.h"
+#include "cli/line_editor.h"
+#include "cli/sampling_flags.h"
+#include "cli/terminal.h"
+#include "session/request_settings.h"
+
+namespace updraft::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct ChatOptions {
+  ModelOptions model;
+  SamplingFlags sampling;
+  std::string system;
+  bool no_history = false;
+};
+
+constexpr const char* kHelp =
+    "  /clear          forget the conversation (and keep the system message)\n"
+    "  /system TEXT    set the system message and forget the conversation\n"
+    "  /retry          answer the last message again\n"
+    "  /set NAME VALUE change a sampling setting: /set temperature 0.7\n"
+    "  /stats          tokens and times of the last answer\n"
+    "  /help           this list\n"
+    "  /exit           leave (also Ctrl-D)\n"
+    "  A line that ends in \\ goes on; \"\"\" begins and ends a text of many lines. Ctrl-C stops an answer.\n";
+
+class Conversation {
+ public:
+  Conversation(session::Session& loaded, ordered_json settings, std::string system)
+      : loaded_(loaded), settings_(std::move(settings)), system_(std::move(system)) {
+    clear();
+  }
+
+  void clear() {
+    messages_ = ordered_json::array();
+    if (!system_.empty()) messages_.push_back({{"role", "system"}, {"content", system_}});
+  }
+  void set_system(std::string text) {
+    system_ = std::move(text);
+    clear();
+  }
+  // One setting in the names of `generate --settings`; throws Error when it is unknown or out of range.
+  void set(const std::string& name, const std::string& value) {
+    ordered_json changed = settings_;
+    changed[name] = ordered_json::accept(value) ? ordered_json::parse(value) : ordered_json(value);
+    session::TextRequest trial = loaded_.default_request();
+    session::apply_settings(changed, trial);
+    settings_ = std::move(changed);
+  }
+
+  void say(const std::string& message) {
+    messages_.push_back({{"role", "user"}, {"content", message}});
+    answer();
+  }
+
+  void retry() {
+    while (!messages_.empty() && messages_.back()["role"] == "assistant") messages_.erase(messages_.end() - 1);
+    if (messages_.empty() || messages_.back()["role"] != "user") fail("there is nothing to answer yet");
+    answer();
+  }
+
+  std::string statistics() const {
+    const engine::Timings& t = last_.answer.timings;
+    return fmt::format(
+        "{} tokens of prompt, {} of them kept from before; {} new tokens; first after {}, then {:.1f} tokens/s",
+        last_.answer.prompt_tokens, last_.answer.cached_tokens, last_.answer.ids.size(),
+        human_duration(t.time_to_first_token_s),
+        t.decode_s > 0 ? (double(last_.answer.ids.size()) - 1) / t.decode_s : 0.0);
+  }
+
+ private:
+  void answer() {
+    session::TextRequest request = loaded_.default_request();
+    session::apply_settings(settings_, request);
+    request.messages = messages_;
+    request.context = loaded_.engine().options().max_context;  // one RoPE table for the whole conversation
+    request.on_text = [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::fflush(stdout);
+    };
+    clear_interrupt();
+    try {
+      last_ = loaded_.generate(std::move(request), &interrupted());
+    } catch (...) {  // what the template refuses is not part of the conversation
+      messages_.erase(messages_.end() - 1);
+      throw;
+    }
+    clear_interrupt();
+    if (last_.answer.finish_reason == engine::FinishReason::kError) {
+      messages_.erase(messages_.end() - 1);
+      fail("{}", last_.answer.error);
+    }
+    fmt::print("\n");
+    if (last_.answer.finish_reason != engine::FinishReason::kEos &&
+        last_.answer.finish_reason != engine::FinishReason::kStop)
+      fmt::print("{}\n", styled(fmt::format("[{}]", engine::name(last_.answer.finish_reason)), Style::kDim,
+                                stdout_is_terminal()));
+    messages_.push_back({{"role", "assistant"}, {"content", last_.text}});
+  }
+
+  session::Session& loaded_;
+  ordered_json settings_, messages_;
+  std::string system_;
+  session::TextAnswer last_;
+};
+
+// One message: a line, lines joined by a trailing backslash, or a block between """ marks.
+std::optional<std::string> read_message(LineEditor& editor) {
+  const std::string first = editor.editing() ? "> " : "", more = editor.editing() ? "… " : "";
+  std::optional<std::string> line = editor.read(first);
+  if (!line) return std::nullopt;
+  constexpr std::string_view kBlock = "\"\"\"";
+  if (line->starts_with(kBlock)) {
+    std::string text = line->substr(kBlock.size());
+    while (!text.ends_with(kBlock)) {
+      line = editor.read(more);
+      if (!line || interrupted()) return line ? std::optional<std::string>("") : std::nullopt;
+      text += (text.empty() ? "" : "\n") + *line;
+    }
+    text.resize(text.size() - kBlock.size());
+    return text;
+  }
+  std::string text = *line;
+  while (text.ends_with('\\')) {
+    text.back() = '\n';
+    line = editor.read(more);
+    if (!line || interrupted()) return line ? std::optional<std::string>("") : std::nullopt;
+    text += *line;
+  }
+  return text;
+}
+
+// False: leave.
+bool obey(Conversation& conversation, const std::string& message) {
+  const size_t space = message.find(' ');
+  const std::string command = message.substr(0, space),
+                    rest = space == std::string::npos ? "" : message.substr(space + 1);
+  if (command == "/exit" || command == "/quit" || command == "/bye") return false;
+  if (command == "/clear")
+    conversation.clear();
+  else if (command == "/system")
+    conversation.set_system(rest);
+  else if (command == "/retry")
+    conversation.retry();
+  else if (command == "/stats")
+    fmt::print("{}\n", conversation.statistics());
+  else if (command == "/set" && rest.find(' ') != std::string::npos)
+    conversation.set(rest.substr(0, rest.find(' ')), rest.substr(rest.find(' ') + 1));
+  else
+    fmt::print("{}", kHelp);
+  return true;
+}
+
+int run(const ChatOptions& options) {
+  session::LoadOptions load = options.model.load_options();
+  load.max_sequences = 1;
+  const auto loaded = load_session(load, false);
+  if (!loaded->chat_template())
+    fail(
+        "{}: this model has no chat template (chat_template in tokenizer_config.json); `updraft generate` continues "
+        "raw text",
+        options.model.model.empty() ? options.model.synthetic : options.model.model);
+  Conversation conversation(*loaded, options.sampling.settings_json(), options.system);
+  LineEditor editor(options.no_history ? "" : environment().cache_folder + "/chat_history");
+  if (editor.editing()) fmt::print("Say something; /help lists the commands, Ctrl-D leaves.\n");
+  while (const std::optional<std::string> message = read_message(editor)) {
+    clear_interrupt();
+    if (message->find_first_not_of(" \t\n") == std::string::npos) continue;
+    editor.remember(*message);
+    try {
+      if (message->starts_with('/')) {
+        if (!obey(conversation, *message)) break;
+      } else {
+        conversation.say(*message);
+      }
+    } catch (const std::exception& e) {
+      fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
+    }
+  }
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_chat(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<ChatOptions>();
+  CLI::App* command = app.add_subcommand("chat", "A conversation on the terminal");
+  options->model.add_to(*command, true);
+  options->sampling.add_to(*command);
+  command->add_option("--system", options->system, "System message");
+  command->add_flag("--no-history", options->no_history, "Keep no history of what you type");
+  command->footer("Example:\n  updraft chat ./Mistral-7B-Instruct-v0.2 --temperature 0.7\n\nInside:\n" +
+                  std::string(kHelp));
+  command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace updraft::cli

@@ -1,0 +1,109 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/terminal.h"
+
+namespace updraft::cli {
+namespace {
+
+DType parse_dtype(const std::string& text, const char* flag) {
+  for (DType type : {DType::kF32, DType::kF16, DType::kBF16})
+    if (text == name(type)) return type;
+  fail("{} {}: known types are f32, f16 and bf16", flag, text);
+}
+
+}  // namespace
+
+void ModelOptions::add_to(CLI::App& command, bool positional_model) {
+  if (positional_model) command.add_option("MODEL", model, "A folder as Hugging Face ships it, or a .gguf file");
+  command.add_option(
+      "--synthetic", synthetic,
+      "Weights made from a seed in the exact shape of NAME (mistral-7b, mistral-7b:layers=4, or a config.json): "
+      "the real computation, no download, no meaning");
+  command.add_option("--synthetic-seed", synthetic_seed, "Seed of the synthetic weights")->capture_default_str();
+  command.add_option("--device", device, "cpu, or reference (double precision, slow, the oracle)")
+      ->capture_default_str();
+  command.add_option("--instruction-set", instruction_set,
+                     "Use this one instead of the best this processor has (avx2, avx512, avx512+amx, neon)");
+  command.add_option("--threads", threads, "Threads; 0: every processor this process may use")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  command.add_option("--dtype", dtype, "Weights in memory: auto (as stored), f32, f16, bf16")->capture_default_str();
+  command.add_option("--kv-dtype", kv_dtype, "KV cache: f16, f32")->capture_default_str();
+  command
+      .add_option("--context", context, "Longest prompt + answer, in tokens (default: the model's, as memory allows)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--exact", exact,
+                   "F32 activations everywhere (on AMX with bf16 weights the default splits them in two bf16 terms)");
+}
+
+session::LoadOptions ModelOptions::load_options() const {
+  session::LoadOptions options;
+  options.model = model;
+  options.synthetic = synthetic;
+  options.synthetic_seed = synthetic_seed;
+  options.device = device;
+  options.instruction_set = instruction_set;
+  options.threads = threads;
+  options.exact = exact;
+  if (dtype != "auto") options.dtype = parse_dtype(dtype, "--dtype");
+  options.kv_dtype = parse_dtype(kv_dtype, "--kv-dtype");
+  if (options.kv_dtype == DType::kBF16) fail("--kv-dtype bf16: the KV cache is kept as f16 or f32");
+  if (context > 0) options.context = context;
+  return options;
+}
+
+std::unique_ptr<session::Session> load_session(session::LoadOptions options, bool quiet) {
+  ProgressBar bar;
+  if (!quiet) options.progress = [&](const Progress& progress) { bar.show(progress); };
+  std::unique_ptr<session::Session> loaded = session::Session::load(options);
+  bar.finish();
+  if (!quiet) {
+    fmt::print(stderr, "{}\n", styled(describe(*loaded), Style::kDim, stderr_is_terminal()));
+    if (!options.synthetic.empty())
+      fmt::print(stderr, "{}\n",
+                 styled("These weights are synthetic: the computation and its speed are real, the text means nothing.",
+                        Style::kYellow, stderr_is_terminal()));
+  }
+  return loaded;
+}
+
+std::string describe(session::Session& loaded) {
+  const compute::MachineInfo info = loaded.engine().machine().info();
+  const checkpoint::ModelConfig& config = loaded.checkpoint().config();
+  const session::MemoryUse memory = loaded.memory();
+  const std::string model =
+      loaded.checkpoint().path().empty() ? std::string("synthetic") : loaded.checkpoint().path().filename().string();
+  return fmt::format(
+      "{} ({}, {:.3g} B parameters): weights {} {}, KV {} up to {} tokens, {} {}, activations {}, {} thread{}, loaded "
+      "in {}",
+      model.empty() ? loaded.checkpoint().path().string() : model, config.architecture_name,
+      double(config.parameters()) / 1e9, name(loaded.dtype()), human_bytes(double(memory.weights_bytes)),
+      name(loaded.engine().options().kv_dtype), loaded.engine().options().max_context, info.name, info.path,
+      info.activations, info.threads, info.threads == 1 ? "" : "s", human_duration(loaded.load_s()));
+}
+
+std::vector<int32_t> parse_ids(const std::string& list) {
+  std::vector<int32_t> ids;
+  const char* at = list.data();
+  const char* const end = at + list.size();
+  while (at < end) {
+    int32_t id = 0;
+    const auto [next, error] = std::from_chars(at, end, id);
+    if (error != std::errc() || id < 0)
+      fail("--ids {}: token ids are whole numbers separated by commas, like 1,2,3", list);
+    ids.push_back(id);
+    at = next;
+    while (at < end && (*at == ',' || *at == ' ')) ++at;
+  }
+  if (ids.empty()) fail("--ids: at least one token id is needed");
+  return ids;
+}
+
+}  // namespace updraft::cli

@@ -1,0 +1,241 @@
+// updraft generate: one prompt, or many as JSON lines batched by the engine.
+#include <fmt/format.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <iostream>
+#include <iterator>
+#include <mutex>
+#include <thread>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/json_lines.h"
+#include "cli/sampling_flags.h"
+#include "cli/terminal.h"
+#include "session/request_settings.h"
+
+namespace updraft::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct GenerateOptions {
+  ModelOptions model;
+  SamplingFlags sampling;
+  std::string prompt, ids, system;
+  int64_t batch = 16;
+  bool chat = false, json = false, json_lines = false;
+};
+
+constexpr int64_t kDefaultNewTokens = 256;
+
+ordered_json timings_json(const session::TextAnswer& result) {
+  const engine::Timings& t = result.answer.timings;
+  const auto rate = [](double count, double seconds) -> ordered_json {
+    return seconds > 0 ? ordered_json(count / seconds) : ordered_json(nullptr);
+  };
+  const int64_t computed = result.answer.prompt_tokens - result.answer.cached_tokens;
+  return {{"queued_s", t.queued_s},
+          {"time_to_first_token_s", t.time_to_first_token_s},
+          {"prefill_s", t.prefill_s},
+          {"decode_s", t.decode_s},
+          {"prefill_tokens_per_second", rate(double(computed), t.prefill_s)},
+          {"decode_tokens_per_second", rate(double(result.answer.ids.size()) - 1, t.decode_s)}};
+}
+
+ordered_json answer_json(const session::TextAnswer& result) {
+  if (result.answer.finish_reason == engine::FinishReason::kError) return error_line(result.answer.error);
+  ordered_json json = {{"ids", result.answer.ids},
+                       {"text", result.text},
+                       {"finish_reason", engine::name(result.answer.finish_reason)},
+                       {"prompt_tokens", result.answer.prompt_tokens},
+                       {"cached_tokens", result.answer.cached_tokens},
+                       {"timings", timings_json(result)}};
+  for (const engine::Token& token : result.answer.tokens) {
+    ordered_json top = ordered_json::array();
+    for (const auto& alternative : token.top)
+      top.push_back({{"id", alternative.id}, {"logprob", alternative.log_probability}});
+    json["logprobs"].push_back({{"id", token.id}, {"logprob", token.log_probability}, {"top", top}});
+  }
+  return json;
+}
+
+session::TextRequest build_request(const session::Session& loaded, const ordered_json& flags,
+                                   const ordered_json& line) {
+  session::TextRequest request = loaded.default_request();
+  ordered_json all = flags;
+  for (const auto& [name, value] : line.items()) all[name] = value;
+  session::apply_settings(all, request);
+  if (!request.max_new_tokens) request.max_new_tokens = kDefaultNewTokens;
+  return request;
+}
+
+// Lines from standard input, read on a thread of their own: an interactive client may wait for one answer before it
+// writes the next line, and the engine batches whatever is there.
+class LineReader {
+ public:
+  LineReader() : thread_([state = state_] { state->read(); }) {}
+  ~LineReader() {
+    if (state_->ended())
+      thread_.join();
+    else
+      thread_.detach();  // blocked on standard input; the shared state outlives it
+  }
+
+  // The next line if there is one; waits for one when `wait`.
+  std::optional<std::string> next(bool wait) { return state_->next(wait); }
+  bool ended() const { return state_->ended(); }
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::condition_variable arrived;
+    std::deque<std::string> lines;
+    bool end = false;
+
+    void read() {
+      for (std::string line; std::getline(std::cin, line);) {
+        const std::lock_guard lock(mutex);
+        lines.push_back(std::move(line));
+        arrived.notify_one();
+      }
+      const std::lock_guard lock(mutex);
+      end = true;
+      arrived.notify_one();
+    }
+    std::optional<std::string> next(bool wait) {
+      std::unique_lock lock(mutex);
+      while (wait && lines.empty() && !end && !interrupted()) arrived.wait_for(lock, std::chrono::milliseconds(200));
+      if (lines.empty()) return std::nullopt;
+      std::string line = std::move(lines.front());
+      lines.pop_front();
+      return line;
+    }
+    bool ended() {
+      const std::lock_guard lock(mutex);
+      return end && lines.empty();
+    }
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+  std::thread thread_;
+};
+
+int run_lines(session::Session& loaded, const ordered_json& flags) {
+  struct Slot {
+    std::unique_ptr<session::Generation> generation;  // null: `error` is the answer
+    std::string error;
+  };
+  std::deque<Slot> slots;  // in the order of the lines
+  constexpr size_t kMaxWaiting = 1024;
+  LineReader reader;
+  while (!interrupted() && !(reader.ended() && slots.empty())) {
+    const bool idle = loaded.engine().idle();
+    for (bool wait = idle && slots.empty(); slots.size() < kMaxWaiting; wait = false) {
+      const std::optional<std::string> line = reader.next(wait);
+      if (!line) break;
+      if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
+      Slot slot;
+      try {
+        slot.generation = loaded.submit(build_request(loaded, flags, parse_line(*line)));
+      } catch (const std::exception& e) {
+        slot.error = e.what();
+      }
+      slots.push_back(std::move(slot));
+    }
+    loaded.engine().step();
+    while (!slots.empty() && (!slots.front().generation || slots.front().generation->finished())) {
+      Slot& slot = slots.front();
+      fmt::print("{}\n", dump_line(slot.generation ? answer_json(slot.generation->take()) : error_line(slot.error)));
+      std::fflush(stdout);
+      slots.pop_front();
+    }
+  }
+  return interrupted() ? kInterrupted : kSuccess;
+}
+
+int run_one(session::Session& loaded, const GenerateOptions& options, const ordered_json& flags) {
+  ordered_json line = ordered_json::object();
+  if (!options.ids.empty())
+    line["ids"] = parse_ids(options.ids);
+  else if (options.chat) {
+    line["messages"] = {{{"role", "user"}, {"content", options.prompt}}};
+    if (!options.system.empty()) line["system"] = options.system;
+  } else {
+    line["prompt"] = options.prompt;
+  }
+  session::TextRequest request = build_request(loaded, flags, line);
+  if (!options.json)
+    request.on_text = [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::fflush(stdout);
+    };
+  const session::TextAnswer result = loaded.generate(std::move(request), &interrupted());
+  if (result.answer.finish_reason == engine::FinishReason::kError) fail("{}", result.answer.error);
+  if (options.json) {
+    fmt::print("{}\n", dump_line(answer_json(result)));
+  } else {
+    fmt::print("\n");
+    const engine::Timings& t = result.answer.timings;
+    const double tokens = double(result.answer.ids.size());
+    fmt::print(
+        stderr, "{}\n",
+        styled(fmt::format("[{} + {} tokens, first after {}, {:.1f} tokens/s, {}]", result.answer.prompt_tokens,
+                           result.answer.ids.size(), human_duration(t.time_to_first_token_s),
+                           t.decode_s > 0 ? (tokens - 1) / t.decode_s : 0.0, engine::name(result.answer.finish_reason)),
+               Style::kDim, stderr_is_terminal()));
+  }
+  return interrupted() ? kInterrupted : kSuccess;
+}
+
+int run(GenerateOptions options) {
+  session::LoadOptions load = options.model.load_options();
+  load.max_sequences = options.json_lines ? options.batch : 1;
+  const ordered_json flags = options.sampling.settings_json();
+  if (!options.ids.empty()) {  // a sequence may go beyond the model's usual context: its length is known here
+    const int64_t new_tokens = options.sampling.max_new_tokens.value_or(kDefaultNewTokens);
+    load.kv_tokens = int64_t(parse_ids(options.ids).size()) + new_tokens;
+  }
+  const auto loaded = load_session(load, options.json || options.json_lines);
+  return options.json_lines ? run_lines(*loaded, flags) : run_one(*loaded, options, flags);
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = app.add_subcommand("generate", "Continue a prompt, or answer many as JSON lines");
+  options->model.add_to(*command, true);
+  options->sampling.add_to(*command);
+  command->add_option("PROMPT", options->prompt,
+                      "Raw text (BOS is added); - reads standard input; with --chat what the user says");
+  command->add_option("--ids", options->ids, "Token ids instead of text: 1,2,3");
+  command->add_flag("--chat", options->chat, "Apply the model's chat template to PROMPT");
+  command->add_option("--system", options->system, "With --chat: a system message");
+  command->add_flag("--json", options->json, "One JSON object: ids, text, finish_reason, prompt_tokens, timings");
+  command->add_flag(
+      "--jsonl", options->json_lines,
+      "One request a line on standard input (prompt, messages or ids, and any sampling setting), answers in order");
+  command->add_option("--batch", options->batch, "With --jsonl: requests computed together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
+  command->footer(
+      "Examples:\n  updraft generate ./Mistral-7B-Instruct-v0.2 --chat \"Who are you?\"\n"
+      "  updraft generate ./model \"Once upon a time\" --temperature 0.8 --seed 1 --max-new-tokens 50\n"
+      "  updraft generate --synthetic mistral-7b:layers=2 \"\" --ids 1,2,3 --json\n"
+      "  updraft generate ./model --jsonl < requests.jsonl > answers.jsonl");
+  command->callback([options, &exit_code] {
+    GenerateOptions& o = *options;
+    // With --synthetic the model folder is optional: a single positional is the prompt.
+    if (!o.model.synthetic.empty() && o.prompt.empty() && !std::filesystem::exists(o.model.model))
+      std::swap(o.model.model, o.prompt);
+    if (o.prompt == "-") o.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+    if (!o.json_lines && o.prompt.empty() && o.ids.empty())
+      throw CLI::ValidationError("give a PROMPT, --ids or --jsonl");
+    if (!o.system.empty() && !o.chat) throw CLI::ValidationError("--system belongs to --chat");
+    exit_code = run(o);
+  });
+}
+
+}  // namespace updraft::cli

@@ -1,0 +1,82 @@
+// updraft logits: the logits of every position of a sequence of token ids, as a float32 .npy file.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/json_lines.h"
+#include "cli/npy.h"
+#include "cli/terminal.h"
+
+namespace updraft::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct LogitsOptions {
+  ModelOptions model;
+  std::string ids, prompt, output;
+  int64_t chunk = 0;
+  bool json = false;
+};
+
+int run(const LogitsOptions& options) {
+  std::vector<int32_t> ids;
+  if (!options.ids.empty())
+    ids = parse_ids(options.ids);
+  else
+    ids = session::open_tokenizer(options.model.model)->encode(options.prompt, {.add_special = true});
+  if (ids.empty()) fail("--prompt: this text has no tokens");
+
+  session::LoadOptions load = options.model.load_options();
+  load.kv_tokens = int64_t(ids.size());
+  load.max_sequences = 1;
+  load.max_rows = std::min<int64_t>(load.max_rows, int64_t(ids.size()));
+  const auto loaded = load_session(load, options.json);
+  const int vocabulary = loaded->checkpoint().config().vocabulary_size;
+  for (int32_t id : ids)
+    if (id >= vocabulary) fail("--ids: {} is outside the vocabulary of {} tokens", id, vocabulary);
+
+  NpyWriter file(options.output, int64_t(ids.size()), vocabulary);
+  std::vector<int32_t> best(ids.size());
+  int64_t rows = 0;
+  loaded->engine().logits(ids, options.chunk, [&](int64_t position, std::span<const float> row) {
+    file.row(row);
+    best[size_t(position)] = int32_t(std::max_element(row.begin(), row.end()) - row.begin());
+    ++rows;
+  });
+  if (rows != int64_t(ids.size())) fail("the machine failed after {} of {} positions", rows, ids.size());
+  file.finish();
+  if (options.json) {
+    fmt::print("{}\n", dump_line({{"output", options.output},
+                                  {"shape", {ids.size(), vocabulary}},
+                                  {"argmax", best},
+                                  {"numerics_key", loaded->engine().numerics_key()}}));
+  } else {
+    fmt::print("{}: float32 [{}, {}]\n", options.output, ids.size(), vocabulary);
+  }
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_logits(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<LogitsOptions>();
+  CLI::App* command = app.add_subcommand("logits", "The logits of every position, as a .npy file: for parity checks");
+  options->model.add_to(*command, true);
+  command->add_option("--ids", options->ids, "Token ids: 1,2,3");
+  command->add_option("--prompt", options->prompt, "A text instead (encoded with BOS)");
+  command->add_option("--output", options->output, "File to write: float32 [tokens, vocabulary]")->required();
+  command->add_option("--chunk", options->chunk, "Rows a step (0: as many as fit); changes no bit of the result")
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print a JSON summary with the argmax of every position");
+  command->footer("Example:\n  updraft logits ./model --ids 1,733,16289 --output out.npy --dtype f32 --kv-dtype f32");
+  command->callback([options, &exit_code] {
+    if (options->ids.empty() == options->prompt.empty())
+      throw CLI::ValidationError("give exactly one of --ids and --prompt");
+    exit_code = run(*options);
+  });
+}
+
+}  // namespace updraft::cli

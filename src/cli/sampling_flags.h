@@ -1,0 +1,24 @@
+// The sampling flags of generate and chat. They become the same JSON settings that a line of `--jsonl` carries.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace updraft::cli {
+
+struct SamplingFlags {
+  std::optional<double> temperature, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff;
+  std::optional<double> repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int64_t> top_k, seed, max_new_tokens, min_new_tokens, no_repeat_ngram_size, logprobs;
+  std::vector<std::string> stop, logit_bias;
+  std::string suppress_tokens, settings;
+  bool ignore_eos = false, include_stop = false, greedy = false;
+
+  void add_to(CLI::App& command);
+  nlohmann::ordered_json settings_json() const;  // only what was given; throws Error
+};
+
+}  // namespace updraft::cli

@@ -1,0 +1,98 @@
+// updraft template: messages to the prompt that the model's chat template makes of them.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/json_lines.h"
+
+namespace updraft::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct TemplateOptions {
+  std::string model, message, system;
+  bool json_lines = false, show = false, no_generation_prompt = false;
+};
+
+class Renderer {
+ public:
+  explicit Renderer(const std::string& model) {
+    if (model != "-") settings_ = session::open_chat_settings(model);
+    if (settings_.special_tokens.is_null()) settings_.special_tokens = ordered_json::object();
+  }
+
+  const std::string& source() const { return settings_.chat_template; }
+
+  std::string render(const ordered_json& line) {
+    ordered_json variables = settings_.special_tokens;
+    std::string source = settings_.chat_template;
+    for (const auto& [name, value] : line.items()) {
+      if (name == "template")
+        source = value.get<std::string>();
+      else
+        variables[name] = value;
+    }
+    if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
+    const bool tools = variables.contains("tools") && !variables["tools"].is_null() && !variables["tools"].empty();
+    if (!line.contains("template") && tools && !settings_.tool_template.empty()) source = settings_.tool_template;
+    if (source.empty()) fail("there is no chat template: the model has none and the line brings none");
+    return compiled(source).render(variables);
+  }
+
+ private:
+  // The same template line after line is parsed once.
+  const text::ChatTemplate& compiled(const std::string& source) {
+    if (!last_ || last_->source() != source) last_.emplace(source);
+    return *last_;
+  }
+
+  text::ChatSettings settings_;
+  std::optional<text::ChatTemplate> last_;
+};
+
+int run(const TemplateOptions& options) {
+  Renderer renderer(options.model);
+  if (options.json_lines) {
+    run_json_lines([&](const ordered_json& line) -> ordered_json { return {{"prompt", renderer.render(line)}}; });
+    return kSuccess;
+  }
+  if (options.show) {
+    fmt::print("{}\n", renderer.source());
+    return kSuccess;
+  }
+  ordered_json messages = ordered_json::array();
+  if (!options.system.empty()) messages.push_back({{"role", "system"}, {"content", options.system}});
+  messages.push_back({{"role", "user"}, {"content", options.message}});
+  fmt::print("{}\n",
+             renderer.render({{"messages", messages}, {"add_generation_prompt", !options.no_generation_prompt}}));
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_template(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<TemplateOptions>();
+  CLI::App* command = app.add_subcommand("template", "Messages to a prompt, by the model's chat template");
+  command->add_option("MODEL", options->model, "A model folder or a .gguf; - when every line brings its own template")
+      ->required();
+  command->add_option("MESSAGE", options->message, "What the user says");
+  command->add_option("--system", options->system, "A system message before it");
+  command->add_flag("--no-generation-prompt", options->no_generation_prompt, "add_generation_prompt = false");
+  command->add_flag("--show", options->show, "Print the template itself");
+  command->add_flag(
+      "--jsonl", options->json_lines,
+      "One JSON object a line: {\"messages\": [...], \"tools\": ..., \"template\": \"...\", any other variable}");
+  command->footer("Example:\n  updraft template ./Mistral-7B-Instruct-v0.2 \"Who are you?\"");
+  command->callback([options, &exit_code] {
+    if (!options->json_lines && !options->show && options->message.empty())
+      throw CLI::ValidationError("give a MESSAGE, --show or --jsonl");
+    exit_code = run(*options);
+  });
+}
+
+}  // namespace updraft::cli

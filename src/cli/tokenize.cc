@@ -1,0 +1,89 @@
+// updraft tokenize: text to token ids and back.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/json_lines.h"
+
+namespace updraft::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct TokenizeOptions {
+  std::string model, text, ids;
+  bool special = false, plain = false, keep_special = false, json_lines = false, json = false;
+};
+
+ordered_json answer_line(const text::Tokenizer& tokenizer, const ordered_json& line) {
+  if (line.contains("ids")) {
+    const auto ids = line.at("ids").get<std::vector<int32_t>>();
+    for (int32_t id : ids)
+      if (id < 0 || id >= tokenizer.size())
+        fail("ids: {} is outside the vocabulary of {} tokens", id, tokenizer.size());
+    return {{"text", tokenizer.decode(ids, line.value("skip_special", false))}};
+  }
+  if (!line.contains("text")) fail("a line has \"text\" or \"ids\"");
+  const text::EncodeOptions options{.add_special = line.value("special", false),
+                                    .parse_special = line.value("parse_special", true)};
+  return {{"ids", tokenizer.encode(line.at("text").get<std::string>(), options)}};
+}
+
+int run(const TokenizeOptions& options) {
+  const auto tokenizer = session::open_tokenizer(options.model);
+  if (options.json_lines) {
+    run_json_lines([&](const ordered_json& line) { return answer_line(*tokenizer, line); });
+    return kSuccess;
+  }
+  ordered_json request = {
+      {"special", options.special}, {"parse_special", !options.plain}, {"skip_special", !options.keep_special}};
+  if (!options.ids.empty())
+    request["ids"] = parse_ids(options.ids);
+  else
+    request["text"] = options.text == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : options.text;
+  const ordered_json answer = answer_line(*tokenizer, request);
+  if (options.json) {
+    fmt::print("{}\n", dump_line(answer));
+  } else if (answer.contains("text")) {
+    fmt::print("{}\n", answer["text"].get<std::string>());
+  } else {
+    const auto ids = answer["ids"].get<std::vector<int32_t>>();
+    for (int32_t id : ids) fmt::print("{:>8}  {}\n", id, dump_line(tokenizer->token(id)));
+    fmt::print(stderr, "{} tokens; {}\n", ids.size(), tokenizer->description());
+  }
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = app.add_subcommand("tokenize", "Text to token ids and back");
+  command->add_option("MODEL", options->model, "A model folder, a .gguf, a tokenizer.json or a tokenizer.model")
+      ->required();
+  command->add_option("TEXT", options->text, "The text; - reads standard input");
+  command->add_option("--ids", options->ids, "Decode these ids (1,2,3) instead");
+  command->add_flag("--special", options->special, "Add BOS/EOS as the post-processor does");
+  command->add_flag("--plain", options->plain, "Text that looks like a special token is ordinary text");
+  command->add_flag("--keep-special", options->keep_special, "Decoding: show special tokens");
+  command->add_flag("--json", options->json, "One JSON object");
+  command->add_flag(
+      "--jsonl", options->json_lines,
+      "One JSON object a line on standard input: {\"text\": ..., \"special\": false, \"parse_special\": true} or "
+      "{\"ids\": [...], \"skip_special\": false}");
+  command->footer(
+      "Example:\n  updraft tokenize ./Mistral-7B-Instruct-v0.2 \"Hello, world\"\n"
+      "  echo '{\"text\": \"你好\"}' | updraft tokenize ./model --jsonl");
+  command->callback([options, &exit_code] {
+    if (!options->json_lines && options->text.empty() && options->ids.empty())
+      throw CLI::ValidationError("give a TEXT, --ids or --jsonl");
+    exit_code = run(*options);
+  });
+}
+
+}  // namespace updraft::cli

@@ -1,0 +1,258 @@
+#include "session/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/system_memory.h"
+
+namespace updraft::session {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+bool is_gguf(const fs::path& path) { return path.extension() == ".gguf"; }
+
+text::VocabularyData vocabulary_data(const checkpoint::EmbeddedVocabulary& v) {
+  return {v.model,  v.pre,        v.tokens,     v.scores,  v.types,   v.merges,          v.bos_id,
+          v.eos_id, v.unknown_id, v.padding_id, v.add_bos, v.add_eos, v.add_space_prefix};
+}
+
+text::ChatSettings chat_settings_of(const checkpoint::EmbeddedVocabulary& v) {
+  text::ChatSettings settings;
+  settings.chat_template = v.chat_template;
+  settings.special_tokens = ordered_json::object();
+  const auto put = [&](const char* name, int32_t id) {
+    if (id >= 0 && size_t(id) < v.tokens.size()) settings.special_tokens[name] = v.tokens[size_t(id)];
+  };
+  put("bos_token", v.bos_id);
+  put("eos_token", v.eos_id);
+  put("unk_token", v.unknown_id);
+  put("pad_token", v.padding_id);
+  return settings;
+}
+
+bool has_tokenizer(const fs::path& folder) {
+  return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model");
+}
+
+// What the KV cache may hold when nobody said: the longest context for every sequence, cut to 80 % of the memory left.
+int64_t default_kv_tokens(const compute::KvGeometry& kv, int64_t context, int64_t sequences) {
+  const int64_t bytes_per_token =
+      int64_t(2) * kv.layers * kv.key_value_heads * kv.head_dim * bytes_per_element(kv.dtype);
+  const int64_t affordable = system_memory().available_bytes / 5 * 4 / std::max<int64_t>(bytes_per_token, 1);
+  return std::max<int64_t>(std::min(context * sequences, affordable), 64);
+}
+
+}  // namespace
+
+std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions& options) {
+  if (!options.synthetic.empty()) {
+    checkpoint::SyntheticOptions synthetic = checkpoint::parse_synthetic(options.synthetic);
+    if (options.dtype) synthetic.dtype = *options.dtype;
+    synthetic.seed = options.synthetic_seed;
+    return checkpoint::make_synthetic(synthetic);
+  }
+  if (options.model.empty())
+    fail("no model: give a folder as Hugging Face ships it, a .gguf file, or --synthetic NAME");
+  return checkpoint::open_checkpoint(options.model);
+}
+
+std::unique_ptr<text::Tokenizer> open_tokenizer(const std::string& model) {
+  if (!is_gguf(model)) return text::load_tokenizer(model);
+  const auto opened = checkpoint::open_checkpoint(model);
+  const checkpoint::EmbeddedVocabulary* vocabulary = opened->vocabulary();
+  if (!vocabulary || vocabulary->model.empty())
+    fail("{}: this GGUF file carries no vocabulary (tokenizer.ggml.model)", model);
+  return text::make_tokenizer(vocabulary_data(*vocabulary));
+}
+
+text::ChatSettings open_chat_settings(const std::string& model) {
+  if (is_gguf(model)) {
+    const auto opened = checkpoint::open_checkpoint(model);
+    return opened->vocabulary() ? chat_settings_of(*opened->vocabulary()) : text::ChatSettings{};
+  }
+  return text::load_chat_settings(fs::is_directory(model) ? fs::path(model) : fs::path(model).parent_path());
+}
+
+Generation::~Generation() {
+  if (taken_ || !engine_) return;
+  // The engine may still call back into this object: let the cancellation take effect first.
+  engine_->cancel(id_);
+  while (!engine_->finished(id_)) engine_->step();
+  engine_->take(id_);
+}
+
+bool Generation::finished() const { return engine_->finished(id_); }
+
+void Generation::cancel() { engine_->cancel(id_); }
+
+TextAnswer Generation::take() {
+  CHECK(!taken_) << "taken twice";
+  taken_ = true;
+  TextAnswer answer;
+  answer.answer = std::move(engine_->take(id_).front());
+  if (stream_) {
+    const std::string rest = stream_->finish();
+    if (on_text_ && !rest.empty()) on_text_(rest);
+    text_ += rest;
+  }
+  answer.text = std::move(text_);
+  answer.prompt_ids = std::move(prompt_ids_);
+  return answer;
+}
+
+Session::~Session() = default;
+
+std::unique_ptr<Session> Session::load(const LoadOptions& options) {
+  const auto started = std::chrono::steady_clock::now();
+  std::unique_ptr<Session> session(new Session);
+  session->checkpoint_ = open_model(options);
+  const checkpoint::Checkpoint& opened = *session->checkpoint_;
+  session->dtype_ = options.dtype.value_or(opened.natural_dtype());
+
+  if (opened.vocabulary() && !opened.vocabulary()->model.empty()) {
+    session->tokenizer_ = text::make_tokenizer(vocabulary_data(*opened.vocabulary()));
+    session->chat_settings_ = chat_settings_of(*opened.vocabulary());
+  } else if (!options.model.empty() && has_tokenizer(options.model)) {
+    session->tokenizer_ = text::load_tokenizer(options.model);
+    session->chat_settings_ = text::load_chat_settings(options.model);
+  } else if (!options.synthetic.empty()) {
+    session->tokenizer_ = text::make_byte_tokenizer(opened.config().vocabulary_size);
+  }
+  if (!session->chat_settings_.chat_template.empty())
+    session->chat_template_.emplace(session->chat_settings_.chat_template);
+
+  compute::MachineOptions machine_options;
+  machine_options.threads = options.threads;
+  machine_options.instruction_set = options.instruction_set;
+  if (options.exact) machine_options.activations = compute::Activations::kF32;
+  auto machine = compute::make_machine(options.device, machine_options);
+
+  Progress progress{"loading weights", 0, 0, "B"};
+  model::DecoderWeights weights =
+      model::load_decoder_weights(opened, *machine, session->dtype_, [&](int64_t done, int64_t total) {
+        progress.done = done, progress.total = total;
+        if (options.progress) options.progress(progress);
+      });
+  model::Decoder decoder(opened.config(), std::move(weights));
+
+  engine::EngineOptions engine_options;
+  engine_options.kv_dtype = options.kv_dtype;
+  engine_options.max_rows = options.max_rows;
+  engine_options.max_sequences = options.max_sequences;
+  // transformers only warns beyond max_position_embeddings, and `dynamic` RoPE is made for it: who asks for more gets
+  // it.
+  const int64_t longest = options.context.value_or(std::max(opened.config().max_context, options.kv_tokens));
+  session->context_ = options.context;
+  engine_options.kv_tokens =
+      options.kv_tokens > 0 ? options.kv_tokens
+                            : default_kv_tokens(decoder.kv_geometry(options.kv_dtype), longest, options.max_sequences);
+  engine_options.max_context = std::min(longest, engine_options.kv_tokens);
+  session->engine_ = std::make_unique<engine::Engine>(std::move(machine), std::move(decoder), engine_options);
+  session->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return session;
+}
+
+MemoryUse Session::memory() const {
+  const model::Workspace& w = engine_->workspace();
+  MemoryUse use;
+  use.weights_bytes = engine_->decoder().weights().bytes();
+  use.kv_bytes = w.kv->bytes;
+  for (const compute::Rows& rows : {w.x, w.q, w.attended, w.hidden, w.logits})
+    use.workspace_bytes += rows->max_rows * rows->columns * int64_t(sizeof(float));
+  return use;
+}
+
+TextRequest Session::default_request() const {
+  const checkpoint::GenerationConfig& c = checkpoint_->generation_config();
+  TextRequest request;
+  engine::SamplingParameters& s = request.sampling;
+  s.do_sample = c.do_sample.value_or(false);
+  s.temperature = float(c.temperature.value_or(1));
+  s.top_k = int32_t(c.top_k.value_or(50));
+  s.top_p = float(c.top_p.value_or(1));
+  s.min_p = float(c.min_p.value_or(0));
+  s.typical_p = float(c.typical_p.value_or(1));
+  s.epsilon_cutoff = float(c.epsilon_cutoff.value_or(0));
+  s.eta_cutoff = float(c.eta_cutoff.value_or(0));
+  s.repetition_penalty = float(c.repetition_penalty.value_or(1));
+  s.no_repeat_ngram_size = int32_t(c.no_repeat_ngram_size.value_or(0));
+  s.bad_words = c.bad_words;
+  for (const auto& [ids, bias] : c.sequence_bias) s.sequence_bias.emplace_back(ids, float(bias));
+  s.suppressed_ids = c.suppressed_ids;
+  s.begin_suppressed_ids = c.begin_suppressed_ids;
+  request.max_new_tokens = c.max_new_tokens;
+  request.min_new_tokens = c.min_new_tokens.value_or(0);
+  return request;
+}
+
+std::string Session::apply_template(const ordered_json& messages, const ordered_json& variables) const {
+  if (!chat_template_)
+    fail("{}: this model has no chat template (chat_template in tokenizer_config.json); give a raw prompt instead",
+         checkpoint_->path().string());
+  ordered_json all = chat_settings_.special_tokens;
+  all["messages"] = messages;
+  all["add_generation_prompt"] = true;
+  for (const auto& [name, value] : variables.items()) all[name] = value;
+  const bool tools = all.contains("tools") && !all["tools"].is_null() && !all["tools"].empty();
+  if (tools && !chat_settings_.tool_template.empty())
+    return text::ChatTemplate(chat_settings_.tool_template, "tool_use").render(all);
+  return chat_template_->render(all);
+}
+
+std::vector<int32_t> Session::prompt_ids(const TextRequest& request) const {
+  const int given = int(request.prompt.has_value()) + int(request.messages.has_value()) + int(request.ids.has_value());
+  if (given != 1) fail("a request needs exactly one of prompt, messages and ids, and this one has {}", given);
+  if (request.ids) return *request.ids;
+  if (!tokenizer_)
+    fail("{}: there is no tokenizer.json or tokenizer.model in this folder; give token ids (--ids) instead of text",
+         checkpoint_->path().string());
+  if (request.prompt) return tokenizer_->encode(*request.prompt, {.add_special = true});
+  return tokenizer_->encode(apply_template(*request.messages, request.template_variables), {.add_special = false});
+}
+
+std::unique_ptr<Generation> Session::submit(TextRequest request) {
+  std::unique_ptr<Generation> generation(new Generation);
+  generation->prompt_ids_ = prompt_ids(request);
+  generation->on_text_ = std::move(request.on_text);
+  if (tokenizer_)
+    generation->stream_.emplace(
+        *tokenizer_,
+        text::TextStream::Options{.skip_special = true, .stop = request.stop, .include_stop = request.include_stop});
+
+  engine::Request r;
+  r.ids = generation->prompt_ids_;
+  r.sampling = std::move(request.sampling);
+  r.max_new_tokens = request.max_new_tokens;
+  r.min_new_tokens = request.min_new_tokens;
+  r.ignore_eos = request.ignore_eos;
+  r.context = request.context ? request.context : context_;
+  r.eos_ids = checkpoint_->generation_config().eos_ids;
+  if (r.eos_ids.empty()) r.eos_ids = checkpoint_->config().eos_ids;
+  if (r.eos_ids.empty() && tokenizer_ && tokenizer_->eos()) r.eos_ids = {*tokenizer_->eos()};
+  r.on_token = [g = generation.get()](int32_t, const engine::Token& token) {
+    if (!g->stream_) return true;
+    const std::string certain = g->stream_->push(token.id);
+    if (g->on_text_ && !certain.empty()) g->on_text_(certain);
+    g->text_ += certain;
+    return !g->stream_->stopped();
+  };
+  generation->engine_ = engine_.get();
+  generation->id_ = engine_->submit(std::move(r));
+  return generation;
+}
+
+TextAnswer Session::generate(TextRequest request, const std::atomic<bool>* cancelled) {
+  const std::unique_ptr<Generation> generation = submit(std::move(request));
+  while (!generation->finished()) {
+    if (cancelled && cancelled->load(std::memory_order_relaxed)) generation->cancel();
+    engine_->step();
+  }
+  return generation->take();
+}
+
+}  // namespace updraft::session
