@@ -1,0 +1,134 @@
+#include "measure/bench_protocol.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "measure/statistics.h"
+#include "measure/tasks.h"
+
+namespace updraft::measure {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::vector<Task> chosen_tasks(const Protocol& protocol) {
+  std::vector<Task> chosen;
+  for (const Task& task : article_tasks())
+    if (protocol.tasks.empty() ||
+        std::find(protocol.tasks.begin(), protocol.tasks.end(), task.id) != protocol.tasks.end())
+      chosen.push_back(task);
+  for (const std::string& id : protocol.tasks) {
+    std::vector<std::string_view> known;
+    for (const Task& task : article_tasks()) known.push_back(task.id);
+    if (std::find(known.begin(), known.end(), id) == known.end())
+      fail("--tasks {}: there is no such task; known are {}", id, fmt::join(known, ", "));
+  }
+  return chosen;
+}
+
+ordered_json task_json(const Task& task, const std::vector<TaskRun>& runs) {
+  std::vector<double> latency, first, gaps, per_second, prefill, decode;
+  ordered_json samples = ordered_json::array();
+  for (const TaskRun& run : runs) {
+    latency.push_back(run.latency_s);
+    per_second.push_back(double(run.new_tokens) / run.latency_s);
+    const std::vector<double>& times = run.token_times_s;
+    if (!times.empty()) {
+      first.push_back(times.front());
+      if (times.front() > 0) prefill.push_back(double(run.prompt_tokens) / times.front());
+      if (times.size() > 1) decode.push_back(double(run.new_tokens - 1) / (times.back() - times.front()));
+      for (size_t i = 1; i < times.size(); ++i) gaps.push_back(times[i] - times[i - 1]);
+    }
+    samples.push_back({{"latency_s", run.latency_s}, {"new_tokens", run.new_tokens}, {"token_times_s", times}});
+  }
+  const TaskRun& last = runs.back();
+  const Summary rates = summarize(per_second);
+  const auto median_or_null = [](const std::vector<double>& x) {
+    return x.empty() ? ordered_json(nullptr) : ordered_json(summarize(x).median);
+  };
+  return {{"id", task.id},
+          {"name", task.english},
+          {"name_zh", task.chinese},
+          {"prompt_tokens", last.prompt_tokens},
+          {"new_tokens", last.new_tokens},
+          {"finish_reason", last.finish_reason},
+          {"latency_s", summary_json(latency)},
+          {"tokens_per_second", rates.mean},
+          {"tokens_per_second_summary", summary_json(per_second)},
+          {"time_to_first_token_s", summary_json(first)},
+          {"prefill_tokens_per_second", median_or_null(prefill)},
+          {"decode_tokens_per_second", median_or_null(decode)},
+          {"inter_token_latency_s",
+           {{"p50", percentile(gaps, 0.50)}, {"p95", percentile(gaps, 0.95)}, {"p99", percentile(gaps, 0.99)}}},
+          {"text", last.text},
+          {"samples", samples}};
+}
+
+}  // namespace
+
+ordered_json summary_json(const std::vector<double>& samples) {
+  const Summary s = summarize(samples);
+  return {{"mean", s.mean},
+          {"median", s.median},
+          {"min", s.minimum},
+          {"max", s.maximum},
+          {"standard_deviation", s.standard_deviation},
+          {"confidence_95", {s.low_95, s.high_95}}};
+}
+
+std::string prompts_hash(const Protocol& protocol) {
+  Hash64 hash;
+  for (const Task& task : chosen_tasks(protocol)) hash.add(task.prompt);
+  return fmt::format("{:016x}", hash.value());
+}
+
+ordered_json run_protocol(Target& target, const Protocol& protocol, const ProgressCallback& progress,
+                          const std::function<bool()>& keep_going) {
+  const std::vector<Task> tasks = chosen_tasks(protocol);
+  Progress report{"", 0, int64_t(tasks.size()) * (protocol.warmup_runs + protocol.timed_runs), "runs"};
+  ordered_json results = ordered_json::array();
+  for (const Task& task : tasks) {
+    report.what = fmt::format("bench: {}", task.english);
+    std::vector<TaskRun> timed;
+    for (int i = 0; i < protocol.warmup_runs + protocol.timed_runs; ++i) {
+      if (!keep_going()) return results;
+      if (progress) progress(report);
+      TaskRun run = target.run(std::string(task.prompt), protocol);
+      if (i >= protocol.warmup_runs) timed.push_back(std::move(run));
+      ++report.done;
+    }
+    if (!keep_going()) return results;
+    results.push_back(task_json(task, timed));
+  }
+  return results;
+}
+
+ordered_json average_row(const ordered_json& tasks) {
+  std::vector<double> latency, rates, first, prefill, decode, fraction;
+  const auto collect = [](const ordered_json& task, const char* key, std::vector<double>& into) {
+    if (task.contains(key) && task[key].is_number()) into.push_back(task[key].get<double>());
+  };
+  for (const ordered_json& task : tasks) {
+    latency.push_back(task["latency_s"]["mean"].get<double>());
+    first.push_back(task["time_to_first_token_s"]["median"].get<double>());
+    collect(task, "tokens_per_second", rates);
+    collect(task, "prefill_tokens_per_second", prefill);
+    collect(task, "decode_tokens_per_second", decode);
+    collect(task, "bandwidth_fraction", fraction);
+  }
+  const auto mean_or_null = [](const std::vector<double>& x) {
+    return x.empty() ? ordered_json(nullptr) : ordered_json(summarize(x).mean);
+  };
+  return {{"latency_s", mean_or_null(latency)},
+          {"tokens_per_second", mean_or_null(rates)},
+          {"time_to_first_token_s", mean_or_null(first)},
+          {"prefill_tokens_per_second", mean_or_null(prefill)},
+          {"decode_tokens_per_second", mean_or_null(decode)},
+          {"bandwidth_fraction", mean_or_null(fraction)}};
+}
+
+}  // namespace updraft::measure

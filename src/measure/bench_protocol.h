@@ -1,0 +1,52 @@
+// The benchmark's protocol: tasks x (warm-up runs + timed runs), greedy, a fixed number of new tokens. What is measured
+// is a Target: a session in this process, or an OpenAI-compatible server elsewhere. Results are JSON in the field's
+// terms, with units in the names; they go into the run record as they are.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+
+namespace updraft::measure {
+
+struct Protocol {
+  int warmup_runs = 2;
+  int timed_runs = 5;
+  int64_t max_new_tokens = 120;
+  bool stop_at_eos = false;        // the article's exact behaviour: a run counts the tokens it made
+  std::vector<std::string> tasks;  // ids of the article's tasks; empty: all five
+};
+
+// One run of one task.
+struct TaskRun {
+  int64_t prompt_tokens = 0;
+  int64_t new_tokens = 0;
+  std::string text, finish_reason;
+  double latency_s = 0;               // request to last token
+  std::vector<double> token_times_s;  // of each token (or each piece of a stream), since the request
+};
+
+class Target {
+ public:
+  virtual ~Target() = default;
+  virtual TaskRun run(const std::string& user_message, const Protocol&) = 0;  // throws Error
+};
+
+// [{"id", "name", "name_zh", "prompt_tokens", "new_tokens", "latency_s": {...}, "tokens_per_second",
+//   "time_to_first_token_s": {...}, "prefill_tokens_per_second", "decode_tokens_per_second",
+//   "inter_token_latency_s": {"p50", "p95", "p99"}, "text", "finish_reason", "samples": [...]}, ...]
+// Stops early (fewer tasks) when `keep_going` says false between runs.
+nlohmann::ordered_json run_protocol(Target&, const Protocol&, const ProgressCallback&,
+                                    const std::function<bool()>& keep_going);
+
+// The average row over tasks, as the article takes it: means of the tasks' means.
+nlohmann::ordered_json average_row(const nlohmann::ordered_json& tasks);
+
+nlohmann::ordered_json summary_json(const std::vector<double>& samples);
+std::string prompts_hash(const Protocol&);  // 16 hex digits over the prompts in use
+
+}  // namespace updraft::measure
