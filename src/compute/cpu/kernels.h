@@ -65,8 +65,16 @@ struct TileKernels {
   void (*add_terms)(int64_t tokens, int terms, float* y);
 };
 
+// Element by element: the functions of vector_math.h, for tests and benchmarks.
+struct VectorKernels {
+  void (*exp)(const float* x, int64_t count, float* out);
+  void (*silu)(const float* x, int64_t count, float* out);
+  float (*dot)(const float* a, const float* b, int64_t count);
+};
+
 struct Kernels {
   const char* name;  // "avx2", "avx512", "neon"
+  VectorKernels vector;
   LinearKernels linear;
   AttentionKernels attention;
 };

@@ -1,12 +1,15 @@
 #include "compute/cpu/attention_body.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/linear_body.h"
+#include "compute/cpu/vector_body.h"
 
 namespace updraft::compute::cpu {
 
 const Kernels& kernels_avx512() {
-  static constexpr Kernels kTable = {
-      .name = "avx512", .linear = avx512::kLinearKernels, .attention = avx512::attention::kAttentionKernels};
+  static constexpr Kernels kTable = {.name = "avx512",
+                                     .vector = avx512::kVectorKernels,
+                                     .linear = avx512::kLinearKernels,
+                                     .attention = avx512::attention::kAttentionKernels};
   return kTable;
 }
 
