@@ -31,9 +31,7 @@ class SyntheticCheckpoint final : public Checkpoint {
   explicit SyntheticCheckpoint(const SyntheticOptions& options) : seed_(options.seed) {
     config_ = options.config;
     config_.dtype = options.dtype;
-    generation_config_.bos_ids = config_.bos_ids;
-    generation_config_.eos_ids = config_.eos_ids;
-    generation_config_.pad_ids = config_.pad_ids;
+    generation_config_ = default_generation_config(config_);
     container_ = "synthetic";
     natural_dtype_ = options.dtype;
     std::string stored_type(name(options.dtype));

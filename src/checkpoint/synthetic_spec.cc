@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/strict_json.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -136,9 +137,7 @@ bool find_config(const std::string& name, ModelConfig& config) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) path /= "config.json";
   if (!std::filesystem::is_regular_file(path, ignored)) return false;
-  const nlohmann::json json = nlohmann::json::parse(read_text_file(path), nullptr, false);
-  if (json.is_discarded()) fail("{}: this file is not valid JSON.", path.string());
-  config = parse_model_config(json, path.string());
+  config = parse_model_config(parse_json(read_text_file(path), path.string()), path.string());
   return true;
 }
 

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -18,6 +17,7 @@
 #include "checkpoint/gguf_rows.h"
 #include "tests/support/crc32.h"
 #include "tests/support/goldens.h"
+#include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -163,14 +163,12 @@ TEST(GoldenGgufModels, TheVocabularyIsKept) {
 
 TEST(GoldenGgufModels, RangesOfRowsGiveTheSameValues) {
   const auto checkpoint = open_gguf(golden("llama.gguf"));
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  test::Random random(1);
   for (const char* name : {"model.layers.1.self_attn.q_proj.weight", "model.layers.0.mlp.up_proj.weight"}) {
     const RowSourcePtr source = checkpoint->find(name, 64, 64);
     const std::vector<float> whole = read_floats(*source, 0, 64);
     for (int i = 0; i < 100; ++i) {
-      const int64_t begin = random() % 65, end = begin + random() % (65 - begin);
+      const int64_t begin = random.integer(0, 64), end = random.integer(begin, 64);
       const std::vector<float> part = read_floats(*source, begin, end);
       EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + begin * 64)) << begin << ' ' << end;
     }
@@ -210,14 +208,13 @@ TEST(GgufDamage, EveryTruncationIsRefusedByName) {
 
 TEST(GgufDamage, RandomDamageNeverDoesWorseThanAnError) {
   const std::vector<std::byte> whole = read_bytes(golden("qwen2.gguf"));
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  test::Random random(1);
   int refused = 0;
   for (int i = 0; i < 3000; ++i) {
     std::vector<std::byte> damaged = whole;
-    for (int n = 1 + int(random() % 3); n > 0; --n)
-      damaged[random() % 2500] = std::byte(random() % 4 ? random() : 0xff);
+    for (int64_t n = random.integer(1, 3); n > 0; --n)
+      damaged[size_t(random.integer(0, 2499))] =
+          random.chance(0.25) ? std::byte(0xff) : std::byte(random.next() & 0xff);
     refused += !refusal(damaged).empty();
   }
   EXPECT_GT(refused, 500);

@@ -1,0 +1,150 @@
+// write_folder: what is written opens again with identical bytes; a place is never half written.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "checkpoint/checkpoint.h"
+#include "tests/support/goldens.h"
+
+namespace updraft::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+class WriteFolder : public testing::Test {
+ protected:
+  void SetUp() override { fs::create_directories(base_); }
+  void TearDown() override { fs::remove_all(base_); }
+
+  fs::path base_ = fs::path(testing::TempDir()) / ("write_folder_" + std::to_string(getpid()));
+  fs::path folder_ = base_ / "model";
+};
+
+std::vector<std::byte> all_bytes(const Checkpoint& checkpoint, const TensorInfo& info, DType dtype) {
+  const int64_t rows = info.shape.size() == 2 ? info.shape[0] : 1;
+  const RowSourcePtr source = convert(checkpoint.find(info.name, rows, info.shape.back()), dtype);
+  std::vector<std::byte> bytes(static_cast<size_t>(rows * source->row_bytes()));
+  source->read_rows(0, rows, bytes.data());
+  return bytes;
+}
+
+void expect_same(const Checkpoint& ours, const Checkpoint& written, DType dtype) {
+  EXPECT_EQ(ours.tensors().size(), written.tensors().size());
+  for (const TensorInfo& info : ours.tensors()) {
+    const TensorInfo* other = written.info(info.name);
+    ASSERT_NE(other, nullptr) << info.name;
+    EXPECT_EQ(info.shape, other->shape) << info.name;
+    EXPECT_TRUE(all_bytes(ours, info, dtype) == all_bytes(written, *other, dtype)) << info.name;
+  }
+  EXPECT_EQ(written.natural_dtype(), dtype);
+  EXPECT_EQ(to_json(ours.config(), dtype), to_json(written.config(), dtype));
+  EXPECT_EQ(ours.generation_config().eos_ids, written.generation_config().eos_ids);
+}
+
+int shards_in(const fs::path& folder) {
+  int shards = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) shards += entry.path().extension() == ".safetensors";
+  return shards;
+}
+
+TEST_F(WriteFolder, SyntheticModelsComeBackByteForByte) {
+  for (const char* spec : {"tiny", "qwen2-0.5b:hidden=64,intermediate=96,layers=2,vocabulary=77,heads=4,head_dim=16",
+                           "qwen3-8b:hidden=64,intermediate=96,layers=3,vocabulary=50,heads=4,kv_heads=2,head_dim=32"})
+    for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32})
+      for (const int64_t shard_bytes : {int64_t(1) << 30, int64_t(50000), int64_t(1)}) {
+        const auto model = make_synthetic(parse_synthetic(spec));
+        int64_t reported = 0, announced = 0;
+        write_folder(*model, folder_, dtype, shard_bytes, [&](int64_t done, int64_t total) {
+          EXPECT_GE(done, reported);
+          reported = done, announced = total;
+        });
+        EXPECT_EQ(reported, announced);
+        EXPECT_GT(reported, 0);
+        const int shards = shards_in(folder_);
+        EXPECT_TRUE(shard_bytes == 1      ? shards == int(model->tensors().size())
+                    : shard_bytes > 50000 ? shards == 1
+                                          : shards > 1);
+        EXPECT_EQ(fs::exists(folder_ / "model.safetensors.index.json"), shards > 1);
+        expect_same(*model, *open_checkpoint(folder_), dtype);
+        fs::remove_all(folder_);
+      }
+}
+
+TEST_F(WriteFolder, GoldenGgufModelsBecomeFolders) {
+  for (const char* name : {"llama", "llama3", "mistral", "qwen2", "qwen3"}) {
+    SCOPED_TRACE(name);
+    const auto model = open_checkpoint(test::find_golden(std::string("gguf/") + name + ".gguf"));
+    write_folder(*model, folder_, DType::kF32, 40000, {});
+    expect_same(*model, *open_checkpoint(folder_), DType::kF32);
+    fs::remove_all(folder_);
+  }
+}
+
+TEST_F(WriteFolder, AFoldersTokenizerIsCopied) {
+  write_folder(*make_synthetic(parse_synthetic("tiny")), folder_, DType::kF32, 1 << 20, {});
+  std::ofstream(folder_ / "tokenizer.json") << "{}";
+  write_folder(*open_checkpoint(folder_), base_ / "copy", DType::kF16, 1 << 20, {});
+  EXPECT_EQ(read_text_file(base_ / "copy" / "tokenizer.json"), "{}");
+  expect_same(*open_checkpoint(folder_), *open_checkpoint(base_ / "copy"), DType::kF16);
+}
+
+TEST_F(WriteFolder, NothingIsOverwritten) {
+  const auto model = make_synthetic(parse_synthetic("tiny"));
+  fs::create_directories(folder_);
+  write_folder(*model, folder_, DType::kF32, 1 << 20, {});  // an empty folder is fine
+  EXPECT_THROW(write_folder(*model, folder_, DType::kF32, 1 << 20, {}), Error);
+  std::ofstream(base_ / "file") << "x";
+  EXPECT_THROW(write_folder(*model, base_ / "file", DType::kF32, 1 << 20, {}), Error);
+  EXPECT_THROW(write_folder(*model, base_ / "file" / "below", DType::kF32, 1 << 20, {}), Error);
+  EXPECT_THROW(write_folder(*model, base_ / "none", DType::kF32, 0, {}), Error);
+}
+
+TEST_F(WriteFolder, AFailureLeavesNothing) {
+  const auto model = make_synthetic(parse_synthetic("tiny"));
+  const auto fail_late = [](int64_t done, int64_t total) {
+    if (done > total / 2) throw Error("stopped by the test");
+  };
+  EXPECT_THROW(write_folder(*model, folder_, DType::kF32, 1 << 16, fail_late), Error);
+  EXPECT_TRUE(fs::is_empty(base_));
+}
+
+TEST_F(WriteFolder, AModelLargerThanTheDiskIsRefusedFirst) {
+  const auto model = make_synthetic(parse_synthetic("llama-3-8b:layers=60000"));
+  try {
+    write_folder(*model, folder_, DType::kF32, int64_t(5) << 30, {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("GB free"));
+  }
+  EXPECT_TRUE(fs::is_empty(base_));
+}
+
+TEST_F(WriteFolder, AKilledRunLeavesNoFolderThatLooksCompleteAndTheNextOneSucceeds) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto model = make_synthetic(parse_synthetic("tiny"));
+    write_folder(*model, folder_, DType::kF32, 1 << 16, [](int64_t done, int64_t total) {
+      if (done > total / 2) _exit(9);
+    });
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 9);
+  EXPECT_FALSE(fs::exists(folder_));
+  EXPECT_TRUE(fs::exists(base_ / "model.partial"));
+  EXPECT_FALSE(fs::exists(base_ / "model.partial" / "config.json"));
+  EXPECT_THROW(open_checkpoint(base_ / "model.partial"), Error);
+  const auto model = make_synthetic(parse_synthetic("tiny"));
+  write_folder(*model, folder_, DType::kBF16, 1 << 16, {});
+  EXPECT_FALSE(fs::exists(base_ / "model.partial"));
+  expect_same(*model, *open_checkpoint(folder_), DType::kBF16);
+}
+
+}  // namespace
+}  // namespace updraft::checkpoint
