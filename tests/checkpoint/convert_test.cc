@@ -1,0 +1,115 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "base/half.h"
+#include "checkpoint/checkpoint.h"
+
+namespace updraft::checkpoint {
+namespace {
+
+class MemoryRows final : public RowSource {
+ public:
+  MemoryRows(int64_t rows, int64_t columns, DType dtype, std::vector<std::byte> bytes)
+      : RowSource(rows, columns, dtype), bytes_(std::move(bytes)) {}
+  void read_rows(int64_t begin, int64_t end, void* out) const override {
+    if (begin < end) std::memcpy(out, bytes_.data() + begin * row_bytes(), size_t((end - begin) * row_bytes()));
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+template <class T>
+RowSourcePtr rows_of(const std::vector<T>& values, int64_t columns, DType dtype) {
+  std::vector<std::byte> bytes(values.size() * sizeof(T));
+  if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+  return std::make_shared<MemoryRows>(int64_t(values.size()) / columns, columns, dtype, std::move(bytes));
+}
+
+template <class T>
+std::vector<T> read_all(const RowSource& source) {
+  std::vector<T> all(size_t(source.rows() * source.columns()));
+  source.read_rows(0, source.rows(), all.data());
+  return all;
+}
+
+std::vector<uint16_t> every_pattern() {
+  std::vector<uint16_t> all(65536);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = uint16_t(i);
+  return all;
+}
+
+TEST(Convert, TheSameTypeIsTheSourceItself) {
+  const auto source = rows_of<float>({1, 2, 3}, 3, DType::kF32);
+  EXPECT_EQ(convert(source, DType::kF32), source);
+}
+
+TEST(Convert, EveryHalfAndBfloat16Widens) {
+  const auto halves = read_all<uint32_t>(*convert(rows_of(every_pattern(), 256, DType::kF16), DType::kF32));
+  const auto brains = read_all<uint32_t>(*convert(rows_of(every_pattern(), 256, DType::kBF16), DType::kF32));
+  for (uint32_t i = 0; i < 65536; ++i) {
+    ASSERT_EQ(halves[i], std::bit_cast<uint32_t>(to_float(half_t{uint16_t(i)}))) << i;
+    ASSERT_EQ(brains[i], std::bit_cast<uint32_t>(to_float(bfloat16_t{uint16_t(i)}))) << i;
+  }
+}
+
+TEST(Convert, EveryHalfSurvivesTheWayThroughF32) {
+  const auto wide = convert(rows_of(every_pattern(), 256, DType::kF16), DType::kF32);
+  const auto back = read_all<uint16_t>(*convert(wide, DType::kF16));
+  for (uint32_t i = 0; i < 65536; ++i) ASSERT_EQ(back[i], to_half(to_float(half_t{uint16_t(i)})).bits) << i;
+}
+
+// Floats of every exponent, ties and their neighbours, infinities and NaNs; odd sizes.
+TEST(Convert, NarrowsToNearestEven) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  std::vector<uint32_t> bits = {0,           0x80000000u, 0x7f800000u, 0xff800000u, 0x7f800001u,
+                                0x7fc12345u, 0x477fefffu, 0x477ff000u, 0x33000000u, 0x33000001u};
+  for (uint32_t exponent = 0; exponent < 256; ++exponent)
+    for (const uint32_t tail : {0u, 0x0fffu, 0x1000u, 0x1001u, 0x3000u, 0x7fffu, 0x8000u, 0x8001u, 0x18000u, 0x7fffffu})
+      bits.push_back(exponent << 23 | tail);
+  while (bits.size() < 30'000 || bits.size() % 7 != 0) bits.push_back(uint32_t(random()));
+  const auto source = rows_of(bits, 7, DType::kF32);
+  const auto halves = read_all<uint16_t>(*convert(source, DType::kF16));
+  const auto brains = read_all<uint16_t>(*convert(source, DType::kBF16));
+  for (size_t i = 0; i < bits.size(); ++i) {
+    ASSERT_EQ(halves[i], to_half(std::bit_cast<float>(bits[i])).bits) << std::hex << bits[i];
+    ASSERT_EQ(brains[i], to_bfloat16(std::bit_cast<float>(bits[i])).bits) << std::hex << bits[i];
+  }
+}
+
+TEST(Convert, BetweenTheTwo16BitTypes) {
+  const auto brains = read_all<uint16_t>(*convert(rows_of(every_pattern(), 64, DType::kF16), DType::kBF16));
+  const auto halves = read_all<uint16_t>(*convert(rows_of(every_pattern(), 64, DType::kBF16), DType::kF16));
+  for (uint32_t i = 0; i < 65536; ++i) {
+    ASSERT_EQ(brains[i], to_bfloat16(to_float(half_t{uint16_t(i)})).bits) << i;
+    ASSERT_EQ(halves[i], to_half(to_float(bfloat16_t{uint16_t(i)})).bits) << i;
+  }
+}
+
+// Any range of rows, whatever the row's length: rows longer than the buffer too.
+TEST(Convert, RangesOfRows) {
+  std::mt19937 random(std::random_device{}());
+  for (const int64_t columns : {int64_t(1), int64_t(63), int64_t(65), int64_t(200'001)}) {
+    const int64_t rows = 5;
+    std::vector<float> values(size_t(rows * columns));
+    for (float& value : values) value = std::ldexp(float(random() % 2001) - 1000, int(random() % 20) - 10);
+    const auto source = convert(rows_of(values, columns, DType::kF32), DType::kBF16);
+    for (int64_t begin = 0; begin <= rows; ++begin) {
+      for (int64_t end = begin; end <= rows; ++end) {
+        std::vector<uint16_t> out(size_t((end - begin) * columns) + 1, 0xabcd);
+        source->read_rows(begin, end, out.data());
+        for (int64_t i = 0; i < (end - begin) * columns; ++i)
+          ASSERT_EQ(out[size_t(i)], to_bfloat16(values[size_t(begin * columns + i)]).bits);
+        EXPECT_EQ(out.back(), 0xabcd);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace updraft::checkpoint

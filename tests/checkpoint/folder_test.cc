@@ -1,0 +1,208 @@
+#include "checkpoint/folder.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "checkpoint/tensor_name.h"
+#include "checkpoint/weight_files.h"
+#include "tests/checkpoint/torch_file_builder.h"
+#include "tests/support/error_text.h"
+#include "tests/support/goldens.h"
+#include "tests/support/temporary_folder.h"
+
+namespace updraft::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+
+// A file of BF16 vectors, each of two elements.
+std::string safetensors_of(const std::vector<std::string>& names, const std::string& type = "BF16") {
+  json header = json::object();
+  const int64_t bytes = type == "BF16" || type == "F16" ? 4 : type == "F8_E4M3" ? 2 : 8;
+  int64_t at = 0;
+  for (const std::string& name : names) {
+    header[name] = {{"dtype", type}, {"shape", {2}}, {"data_offsets", {at, at + bytes}}};
+    at += bytes;
+  }
+  const std::string text = header.dump();
+  return little_endian(text.size(), 8) + text + std::string(size_t(at), '\x11');
+}
+
+class FolderTest : public testing::Test {
+ protected:
+  FolderTest() { folder_.write("config.json", R"({"model_type": "llama", "num_hidden_layers": 2})"); }
+
+  std::unique_ptr<Checkpoint> open() const { return open_checkpoint(folder_.path()); }
+  std::string error() const {
+    return test::error_text([&] { open(); });
+  }
+  void write_index(const json& weight_map, const char* name = "model.safetensors.index.json") const {
+    folder_.write(name, json{{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}}.dump());
+  }
+
+  const test::TemporaryFolder folder_;
+};
+
+TEST_F(FolderTest, OneFile) {
+  folder_.write("model.safetensors", safetensors_of({"model.norm.weight", "lm_head.weight"}));
+  folder_.write("pytorch_model.bin", "not even looked at");
+  const auto checkpoint = open();
+  EXPECT_EQ(checkpoint->container(), "safetensors");
+  EXPECT_EQ(checkpoint->tensors().size(), 2u);
+  EXPECT_EQ(checkpoint->info("lm_head.weight")->file, "model.safetensors");
+  EXPECT_EQ(checkpoint->info("lm_head.bias"), nullptr);
+  EXPECT_EQ(checkpoint->natural_dtype(), DType::kBF16);
+}
+
+TEST_F(FolderTest, TheConfigNamesTheTypeElseTheWeightsDo) {
+  folder_.write("model.safetensors", safetensors_of({"model.norm.weight"}, "F32"));
+  EXPECT_EQ(open()->natural_dtype(), DType::kF32);
+  folder_.write("config.json", R"({"model_type": "llama", "torch_dtype": "float16"})");
+  EXPECT_EQ(open()->natural_dtype(), DType::kF16);
+}
+
+TEST_F(FolderTest, FindNamesTensorAndShape) {
+  folder_.write("model.safetensors", safetensors_of({"model.norm.weight"}));
+  const auto checkpoint = open();
+  EXPECT_EQ(checkpoint->find("model.norm.weight", 1, 2)->columns(), 2);
+  const auto error = [&](const char* name, int64_t rows, int64_t columns) {
+    return test::error_text([&] { checkpoint->find(name, rows, columns); });
+  };
+  EXPECT_THAT(error("model.norm.weight", 1, 3),
+              AllOf(HasSubstr("[2]"), HasSubstr("[1, 3]"), HasSubstr("model.safetensors")));
+  EXPECT_THAT(error("model.norm.weight", 2, 1), HasSubstr("[2, 1]"));
+  EXPECT_THAT(error("model.layers.0.mlp.up_proj.weight", 1, 2),
+              HasSubstr("no tensor model.layers.0.mlp.up_proj.weight"));
+}
+
+TEST_F(FolderTest, OtherTypesAreListedAndRefusedWhenAskedFor) {
+  folder_.write("model.safetensors", safetensors_of({"model.norm.weight"}, "F8_E4M3"));
+  const auto checkpoint = open();
+  EXPECT_EQ(checkpoint->info("model.norm.weight")->stored_type, "F8_E4M3");
+  EXPECT_THAT(test::error_text([&] { checkpoint->find("model.norm.weight", 1, 2); }),
+              AllOf(HasSubstr("F8_E4M3"), HasSubstr("model.norm.weight")));
+}
+
+TEST_F(FolderTest, Shards) {
+  folder_.write("model-00001-of-00002.safetensors", safetensors_of({"model.embed_tokens.weight"}));
+  folder_.write("model-00002-of-00002.safetensors", safetensors_of({"model.norm.weight", "extra"}));
+  write_index({{"model.embed_tokens.weight", "model-00001-of-00002.safetensors"},
+               {"model.norm.weight", "model-00002-of-00002.safetensors"}});
+  EXPECT_EQ(open()->info("model.norm.weight")->file, "model-00002-of-00002.safetensors");
+  EXPECT_EQ(open()->tensors().size(), 3u);
+}
+
+TEST_F(FolderTest, WrongShardsAreNamed) {
+  folder_.write("a.safetensors", safetensors_of({"model.embed_tokens.weight"}));
+  folder_.write("b.safetensors", safetensors_of({"model.norm.weight"}));
+  write_index({{"model.embed_tokens.weight", "a.safetensors"}, {"model.norm.weight", "c.safetensors"}});
+  EXPECT_THAT(error(), HasSubstr("the shard c.safetensors is missing"));
+  write_index({{"model.embed_tokens.weight", "b.safetensors"}, {"model.norm.weight", "a.safetensors"}});
+  EXPECT_THAT(error(), AllOf(HasSubstr("no such tensor"), HasSubstr("has it")));
+  write_index({{"lm_head.weight", "a.safetensors"}});
+  EXPECT_THAT(error(), AllOf(HasSubstr("lm_head.weight"), HasSubstr("a.safetensors"), HasSubstr("index.json")));
+  folder_.write("b.safetensors", safetensors_of({"model.norm.weight", "model.embed_tokens.weight"}));
+  write_index({{"model.embed_tokens.weight", "a.safetensors"}, {"model.norm.weight", "b.safetensors"}});
+  EXPECT_THAT(error(), AllOf(HasSubstr("model.embed_tokens.weight"), HasSubstr("twice"), HasSubstr("a.safetensors")));
+}
+
+TEST_F(FolderTest, ShardNamesMayNotLeaveTheFolder) {
+  for (const char* name : {"../model.safetensors", "/etc/passwd", "..", ".", "", "a\\b", "sub/a.safetensors", "C:a"}) {
+    write_index({{"model.norm.weight", name}});
+    EXPECT_THAT(error(), HasSubstr("not a file of this folder")) << name;
+  }
+  write_index({{"model.norm.weight", 3}});
+  EXPECT_THAT(error(), HasSubstr("model.norm.weight"));
+  write_index(json::object());
+  EXPECT_THAT(error(), HasSubstr("weight_map"));
+  folder_.write("model.safetensors.index.json", "{");
+  EXPECT_THAT(error(), HasSubstr("model.safetensors.index.json: is not valid JSON"));
+}
+
+TEST_F(FolderTest, FilesThatAreNotWeights) {
+  folder_.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n");
+  EXPECT_THAT(error(), HasSubstr("git lfs pull"));
+  folder_.write("model.safetensors", "<!DOCTYPE html><html></html>");
+  EXPECT_THAT(error(), HasSubstr("web page"));
+  folder_.write("model.safetensors", "");
+  EXPECT_THAT(error(), AllOf(HasSubstr("model.safetensors"), HasSubstr("0 bytes")));
+}
+
+TEST_F(FolderTest, NoWeightsOrNoConfig) {
+  EXPECT_THAT(error(), AllOf(HasSubstr("no weights"), HasSubstr(folder_.path().string())));
+  folder_.write("model.Q4_0.gguf", "");
+  EXPECT_THAT(error(), HasSubstr("model.Q4_0.gguf"));
+  fs::remove(folder_.path() / "model.Q4_0.gguf");
+  folder_.write("consolidated.safetensors", "");
+  EXPECT_THAT(error(), HasSubstr("authors' own layout"));
+  fs::remove(folder_.path() / "config.json");
+  EXPECT_THAT(error(), HasSubstr("config.json"));
+}
+
+TEST_F(FolderTest, PathsThatAreNoModel) {
+  const auto error_at = [](const fs::path& path) { return test::error_text([&] { open_checkpoint(path); }); };
+  EXPECT_THAT(error_at(folder_.path() / "absent"), HasSubstr("no such folder or file"));
+  EXPECT_THAT(error_at(folder_.write("model.safetensors", "")), HasSubstr("path of its folder"));
+  EXPECT_THAT(error_at(folder_.write("notes.txt", "")), HasSubstr("neither"));
+}
+
+TEST_F(FolderTest, TorchFilesWithoutSafetensors) {
+  const std::string tensor = pickled::tensor(pickled::storage("HalfStorage", "0", 2), 0, {2}, {1});
+  folder_.write("pytorch_model.bin", zip_of({{"a/data.pkl", pickled::state_dict({{"norm.weight", tensor}})},
+                                             {"a/data/0", "\x11\x11\x11\x11"}}));
+  const auto checkpoint = open();
+  EXPECT_EQ(checkpoint->container(), "pytorch_model.bin");
+  EXPECT_EQ(checkpoint->natural_dtype(), DType::kF16);
+  EXPECT_EQ(checkpoint->find("model.norm.weight", 1, 2)->dtype(), DType::kF16);
+}
+
+TEST_F(FolderTest, SpecialTokensComeFromTheConfigWhereTheOtherFileIsSilent) {
+  folder_.write("model.safetensors", safetensors_of({"model.norm.weight"}));
+  EXPECT_EQ(open()->generation_config().eos_ids, std::vector<int32_t>{2});
+  folder_.write("generation_config.json", R"({"eos_token_id": [7, 8]})");
+  EXPECT_EQ(open()->generation_config().eos_ids, (std::vector<int32_t>{7, 8}));
+  EXPECT_EQ(open()->generation_config().bos_ids, std::vector<int32_t>{1});
+  folder_.write("generation_config.json", R"({"num_beams": 3})");
+  EXPECT_THAT(error(), AllOf(HasSubstr("num_beams"), HasSubstr("generation_config.json")));
+}
+
+TEST(TensorName, WrappersArePeeledOffAndBuffersLeftOut) {
+  const std::string query = "model.layers.0.self_attn.q_proj.weight";
+  EXPECT_EQ(canonical_tensor_name(query), query);
+  EXPECT_EQ(canonical_tensor_name("layers.0.self_attn.q_proj.weight"), query);
+  EXPECT_EQ(canonical_tensor_name("language_model.model.layers.0.self_attn.q_proj.weight"), query);
+  EXPECT_EQ(canonical_tensor_name("model.language_model.layers.0.self_attn.q_proj.weight"), query);
+  EXPECT_EQ(canonical_tensor_name("language_model.lm_head.weight"), "lm_head.weight");
+  EXPECT_EQ(canonical_tensor_name("norm.weight"), "model.norm.weight");
+  EXPECT_EQ(canonical_tensor_name("model.layers.0.self_attn.rotary_emb.inv_freq"), "");
+  EXPECT_EQ(canonical_tensor_name("visual.blocks.0.weight"), "visual.blocks.0.weight");
+}
+
+// A golden with one byte of its header, its index or its config changed or cut opens or is refused; nothing else.
+TEST(GoldenFolderDamage, CutShardsAreNamed) {
+  const test::TemporaryFolder folder;
+  const fs::path golden = test::find_golden("tiny/mistral-bin-sharded");
+  if (golden.empty()) GTEST_SKIP() << "tiny/mistral-bin-sharded is not there";
+  for (const auto& entry : fs::directory_iterator(golden))
+    fs::copy_file(entry.path(), folder.path() / entry.path().filename());
+  ASSERT_EQ(test::error_text([&] { open_folder(folder.path()); }), "");
+  const fs::path shard = folder.path() / "pytorch_model-00002-of-00003.bin";
+  fs::permissions(shard, fs::perms::owner_all);
+  const std::string whole = read_text_file(shard);
+  for (size_t bytes = 0; bytes < whole.size(); bytes += 997) {
+    folder.write(shard.filename(), std::string_view(whole).substr(0, bytes));
+    EXPECT_THAT(test::error_text([&] { open_folder(folder.path()); }), HasSubstr("pytorch_model-00002-of-00003.bin"))
+        << bytes;
+  }
+  fs::remove(shard);
+  EXPECT_THAT(test::error_text([&] { open_folder(folder.path()); }),
+              HasSubstr("pytorch_model-00002-of-00003.bin is missing"));
+}
+
+}  // namespace
+}  // namespace updraft::checkpoint
