@@ -2,9 +2,8 @@
 // string, and in the end equals Tokenizer::decode of the same ids (cut before the stop string).
 #pragma once
 
-#include <span>
+#include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "text/tokenizer.h"
@@ -18,7 +17,8 @@ class TextStream {
     std::vector<std::string> stop;  // the text ends before the first of these
     bool include_stop = false;      // transformers' behaviour: the stop string and the rest of its token stay
   };
-  TextStream(const Tokenizer&, Options);
+  TextStream(const Tokenizer&, Options);  // borrows the tokenizer; of several stop strings the one that is complete
+                                          // first counts, then the longest
 
   // Adds one token; returns the text that is certain now (may be empty). After stopped() it returns "".
   std::string push(TokenId);
@@ -28,11 +28,13 @@ class TextStream {
   const std::string& stop_string() const;  // which one; empty when none
 
  private:
-  const Tokenizer& tokenizer_;
+  std::string release(bool finished);  // looks for stop strings in pending_ and gives out what cannot be part of one
+
   Options options_;
-  std::string pending_;  // decided bytes that are not yet given out
+  std::unique_ptr<TokenDecoder> decoder_;
+  std::string pending_;  // decoded text that is not yet given out
   std::string stop_string_;
-  bool first_ = true;
+  size_t searched_ = 0;  // no stop string ends before this place of pending_
   bool stopped_ = false;
 };
 

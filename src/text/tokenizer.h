@@ -18,7 +18,8 @@ using TokenId = int32_t;
 
 struct EncodeOptions {
   bool add_special = false;   // BOS/EOS as the post-processor does
-  bool parse_special = true;  // added tokens inside the text become their id
+  bool parse_special = true;  // special tokens written out in the text become their id; added tokens that are not
+                              // special (tool call marks and the like) always do
 };
 
 // A GGUF vocabulary as plain data (checkpoint::EmbeddedVocabulary has the same fields; floors 2 do not see each other).
@@ -32,12 +33,23 @@ struct VocabularyData {
   std::optional<bool> add_bos, add_eos, add_space_prefix;
 };
 
+// Ids to text as they come: appends to `out` what no later token can change. Everything pushed and then finish() is
+// decode() of the same ids, for decode() is made of it. Borrows its tokenizer.
+class TokenDecoder {
+ public:
+  virtual ~TokenDecoder() = default;
+  virtual void push(TokenId, std::string& out) = 0;
+  virtual void finish(std::string& out) = 0;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions = {}) const = 0;
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special) const = 0;
+
+  virtual std::unique_ptr<TokenDecoder> make_decoder(bool skip_special) const = 0;
 
   virtual int32_t size() const = 0;                                        // ids are in [0, size())
   virtual std::optional<TokenId> id_of(std::string_view token) const = 0;  // "<s>", "▁the"
@@ -47,8 +59,9 @@ class Tokenizer {
   virtual std::optional<TokenId> eos() const = 0;
   virtual std::string description() const = 0;  // "byte-level BPE, 49152 tokens, Unicode 16.0"
 
-  // For streaming: the bytes that one token adds in the middle of a text, before invalid UTF-8 is replaced, with the
-  // decoder's rules for the first token of a text applied when `first`. Special tokens give "" when skip_special.
+  // For log-probabilities: the bytes that one token adds in the middle of a text, before invalid UTF-8 is replaced,
+  // with the decoder's rules for the first token of a text applied when `first`. Special tokens give "" when
+  // skip_special.
   virtual std::string token_bytes(TokenId, bool first, bool skip_special) const = 0;
 };
 

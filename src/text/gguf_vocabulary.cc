@@ -1,0 +1,137 @@
+// A GGUF file's vocabulary as a tokenizer: the models `llama` (sentencepiece) and `gpt2` (byte-level, with a named
+// pre-tokenizer), with llama.cpp's defaults where the file is silent.
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "text/pipeline_tokenizer.h"
+#include "text/unicode.h"
+
+namespace updraft::text {
+namespace {
+
+enum GgufTokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+int type_of(const VocabularyData& data, TokenId id) {
+  return size_t(id) < data.types.size() ? data.types[size_t(id)] : kNormal;
+}
+
+std::optional<TokenId> checked(TokenId id, const char* what, const VocabularyData& data) {
+  if (id == -1) return std::nullopt;
+  if (id < 0 || size_t(id) >= data.tokens.size()) {
+    fail("The GGUF vocabulary's {} token id {} is outside its {} tokens.", what, id, data.tokens.size());
+  }
+  return id;
+}
+
+void add_tokens(const VocabularyData& data, TokenizerParts& parts) {
+  if (data.tokens.empty()) fail("The GGUF file has no vocabulary (tokenizer.ggml.tokens).");
+  parts.vocabulary.reserve(data.tokens.size());
+  for (TokenId id = 0; size_t(id) < data.tokens.size(); ++id) {
+    const std::string& text = data.tokens[size_t(id)];
+    parts.vocabulary.add(text, id);
+    const int type = type_of(data, id);
+    if (text.empty() || (type != kControl && type != kUserDefined && type != kUnknown)) continue;
+    AddedToken token;
+    token.id = id;
+    token.content = text;
+    token.special = type != kUserDefined;
+    parts.added.push_back(std::move(token));
+  }
+}
+
+void add_ends(const VocabularyData& data, bool bos_by_default, TokenizerParts& parts) {
+  parts.bos = checked(data.bos_id, "BOS", data);
+  parts.eos = checked(data.eos_id, "EOS", data);
+  if (data.add_bos.value_or(bos_by_default) && parts.bos) parts.prefix.push_back(*parts.bos);
+  if (data.add_eos.value_or(false) && parts.eos) parts.suffix.push_back(*parts.eos);
+}
+
+TokenizerParts sentencepiece_vocabulary(const VocabularyData& data) {
+  TokenizerParts parts;
+  add_tokens(data, parts);
+  if (data.scores.size() != data.tokens.size()) {
+    fail("The GGUF vocabulary has {} tokens and {} scores.", data.tokens.size(), data.scores.size());
+  }
+  std::vector<bool> mergeable;
+  for (TokenId id = 0; size_t(id) < data.tokens.size(); ++id) {
+    mergeable.push_back(type_of(data, id) == kNormal && !data.tokens[size_t(id)].empty());
+  }
+  parts.merges = merges_by_score(parts.vocabulary, data.scores, mergeable, parts.pseudo_characters);
+  parts.bpe.byte_fallback = true;
+  parts.bpe.fuse_unknown = true;
+  parts.bpe.unknown = checked(data.unknown_id, "unknown", data).value_or(-1);
+  const bool add_space = data.add_space_prefix.value_or(true);
+  if (add_space) parts.normalizers.push_back(make_prepend(std::string(kSpaceMark), false));
+  parts.normalizers.push_back(make_replace(" ", std::string(kSpaceMark)));
+  parts.decoder = sentencepiece_decoder(add_space);
+  parts.kind = "sentencepiece BPE with byte fallback";
+  add_ends(data, true, parts);
+  return parts;
+}
+
+struct NamedPreTokenizer {
+  std::string_view name;
+  Scanner scanner;
+  bool single_digits, ignore_merges, add_bos;
+};
+constexpr NamedPreTokenizer kPreTokenizers[] = {
+    {"gpt-2", scan_gpt2, false, false, false},  {"llama-bpe", scan_llama3, false, true, true},
+    {"qwen2", scan_qwen2, false, false, false}, {"tekken", scan_tekken, false, true, true},
+    {"smollm", scan_gpt2, true, false, false},
+};
+
+void add_merges(const VocabularyData& data, TokenizerParts& parts) {
+  const auto id_of = [&](std::string_view token) {
+    const auto id = parts.vocabulary.id_of(token);
+    if (!id) fail("The GGUF vocabulary's merges name '{}', which is not one of its tokens.", token);
+    return *id;
+  };
+  parts.merges.reserve(data.merges.size());
+  for (const std::string& merge : data.merges) {
+    const size_t space = merge.find(' ', 1);  // a token is not empty
+    if (space == std::string::npos)
+      fail("The GGUF vocabulary's merge '{}' is not two tokens with a space between.", merge);
+    const std::string left = merge.substr(0, space), right = merge.substr(space + 1);
+    parts.merges.push_back({id_of(left), id_of(right), id_of(left + right), uint32_t(parts.merges.size())});
+  }
+}
+
+TokenizerParts byte_level_vocabulary(const VocabularyData& data) {
+  const NamedPreTokenizer* chosen = nullptr;
+  for (const NamedPreTokenizer& known : kPreTokenizers) {
+    if (known.name == data.pre) chosen = &known;
+  }
+  if (chosen == nullptr) {
+    fail(
+        "The GGUF vocabulary's pre-tokenizer '{}' (tokenizer.ggml.pre) is not supported; known are gpt-2, llama-bpe, "
+        "qwen2, "
+        "tekken and smollm.",
+        data.pre);
+  }
+  TokenizerParts parts;
+  add_tokens(data, parts);
+  add_merges(data, parts);
+  if (chosen->single_digits) parts.pre_tokenizers.push_back(make_class_split(kNumericBit, SplitBehavior::kIsolated));
+  parts.pre_tokenizers.push_back(make_scanner_split(chosen->scanner));
+  if (data.pre == "qwen2") parts.normalizers.push_back(make_unicode_form(UnicodeForm::kNfc));
+  parts.bpe.byte_level = true;
+  parts.bpe.ignore_merges = chosen->ignore_merges;
+  DecoderStep decode;
+  decode.kind = DecoderStep::Kind::kByteLevel;
+  parts.decoder.push_back(std::move(decode));
+  parts.kind = "byte-level BPE";
+  add_ends(data, chosen->add_bos, parts);
+  return parts;
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> make_tokenizer(const VocabularyData& data) {
+  if (data.model == "llama") return std::make_unique<PipelineTokenizer>(sentencepiece_vocabulary(data));
+  if (data.model == "gpt2") return std::make_unique<PipelineTokenizer>(byte_level_vocabulary(data));
+  fail("The GGUF vocabulary's model '{}' (tokenizer.ggml.model) is not supported; known are llama and gpt2.",
+       data.model);
+}
+
+}  // namespace updraft::text

@@ -1,0 +1,32 @@
+// Regex: a PCRE2 pattern over UTF-8 with Unicode classes, for patterns that have no scanner of their own. Its Unicode
+// version is the library's (14 in Debian 12), older than that of the generated tables; the known patterns never come
+// here.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace updraft::text {
+
+class Regex {
+ public:
+  // Throws Error that quotes the pattern.
+  explicit Regex(const std::string& pattern);
+  ~Regex();
+  Regex(Regex&&) noexcept;
+  Regex& operator=(Regex&&) noexcept;
+
+  // First match at or behind `begin`: [start, end) in bytes. Throws Error when the pattern backtracks beyond PCRE2's
+  // limits.
+  std::optional<std::pair<size_t, size_t>> find(std::string_view valid_utf8, size_t begin) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace updraft::text
