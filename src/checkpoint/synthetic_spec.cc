@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <limits>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -74,7 +73,7 @@ std::string known_names() {
   return names;
 }
 
-constexpr const char* kOverrides = "layers, hidden, intermediate, heads, kv_heads, head_dim, vocabulary, context, seed";
+constexpr const char* kOverrides = "layers, hidden, intermediate, heads, kv_heads, head_dim, vocabulary, context";
 
 int64_t parse_number(const std::string& spec, std::string_view key, std::string_view text, int64_t limit) {
   int64_t value = 0;
@@ -84,13 +83,12 @@ int64_t parse_number(const std::string& spec, std::string_view key, std::string_
   return value;
 }
 
-void apply_override(const std::string& spec, std::string_view item, SyntheticOptions& options) {
+void apply_override(const std::string& spec, std::string_view item, ModelConfig& config) {
   constexpr int64_t kWidth = 1 << 22, kCount = 1 << 16;
   const size_t equals = item.find('=');
   const std::string_view key = item.substr(0, equals);
   const std::string_view text = equals == std::string_view::npos ? "" : item.substr(equals + 1);
   const auto number = [&](int64_t limit) { return parse_number(spec, key, text, limit); };
-  ModelConfig& config = options.config;
   if (key == "layers") {
     const int window = config.windows.empty() ? 0 : config.windows.back();
     config.layers = int(number(kCount));
@@ -109,8 +107,6 @@ void apply_override(const std::string& spec, std::string_view item, SyntheticOpt
     config.vocabulary_size = int(number(1 << 28));
   } else if (key == "context") {
     config.max_context = number(int64_t(1) << 40);
-  } else if (key == "seed") {
-    options.seed = uint64_t(number(std::numeric_limits<int64_t>::max()));
   } else {
     fail("--synthetic {}: there is no setting \"{}\"; settings are {}.", spec, key, kOverrides);
   }
@@ -158,7 +154,7 @@ SyntheticOptions parse_synthetic(const std::string& spec) {
   }
   while (!overrides.empty()) {
     const size_t comma = std::min(overrides.find(','), overrides.size());
-    apply_override(spec, overrides.substr(0, comma), options);
+    apply_override(spec, overrides.substr(0, comma), options.config);
     overrides.remove_prefix(std::min(comma + 1, overrides.size()));
   }
   check_config(spec, options.config);

@@ -42,13 +42,12 @@ TEST(SyntheticSpec, KnownNamesHaveTheirPublishedSizes) {
 }
 
 TEST(SyntheticSpec, SettingsOverride) {
-  const SyntheticOptions options = parse_synthetic("mistral-7b:layers=4,vocabulary=1000,seed=9,context=64");
+  const SyntheticOptions options = parse_synthetic("mistral-7b:layers=4,vocabulary=1000,context=64");
   EXPECT_EQ(options.config.layers, 4);
   EXPECT_EQ(options.config.windows.size(), 4u);
   EXPECT_EQ(options.config.vocabulary_size, 1000);
   EXPECT_EQ(options.config.max_context, 64);
   EXPECT_EQ(options.config.hidden_size, 4096);
-  EXPECT_EQ(options.seed, 9u);
   EXPECT_EQ(options.dtype, DType::kBF16);
 }
 
