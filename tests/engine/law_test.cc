@@ -61,7 +61,9 @@ struct Expected {
 
 class Law : public testing::TestWithParam<std::string> {
  protected:
-  static std::unique_ptr<compute::Machine> machine() { return compute::make_reference(); }
+  static std::unique_ptr<compute::Machine> machine(int threads = 1) {
+    return compute::make_machine(GetParam(), {.threads = threads, .instruction_set = ""});
+  }
 
   static EngineOptions random_options(Random& random, int64_t max_rows, int64_t max_context) {
     EngineOptions options;
@@ -141,7 +143,7 @@ TEST_P(Law, LogitsDoNotDependOnTheChunk) {
     const test::SmallModelOptions small{.window = window, .rope = rope, .max_context = 64};
     const model::Decoder alone_decoder = test::make_small_model(*alone, small);
     const std::vector<float> expected = test::run_decoder(*alone, alone_decoder, ids, DType::kF16, 131);
-    auto own = machine();
+    auto own = machine(2);
     model::Decoder decoder = test::make_small_model(*own, small);
     EngineOptions options;
     options.kv_tokens = 131;
@@ -162,7 +164,7 @@ TEST_P(Law, LogitsDoNotDependOnTheChunk) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Machines, Law, testing::Values("reference"),
+INSTANTIATE_TEST_SUITE_P(Machines, Law, testing::Values("reference", "cpu"),
                          [](const auto& parameter) { return parameter.param; });
 
 }  // namespace
