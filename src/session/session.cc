@@ -144,6 +144,7 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   engine_options.kv_dtype = options.kv_dtype;
   engine_options.max_rows = options.max_rows;
   engine_options.max_sequences = options.max_sequences;
+  engine_options.prefix_reuse = options.prefix_reuse;
   // transformers only warns beyond max_position_embeddings, and `dynamic` RoPE is made for it: who asks for more gets
   // it.
   const int64_t longest = options.context.value_or(std::max(opened.config().max_context, options.kv_tokens));

@@ -1,0 +1,275 @@
+// updraft bench: the article's protocol and beyond it, with the fraction of the read bandwidth measured in the same
+// run.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/environment.h"
+#include "cli/terminal.h"
+#include "measure/bench_protocol.h"
+#include "measure/compare.h"
+#include "measure/local_target.h"
+#include "measure/report.h"
+#include "measure/run_record.h"
+#include "measure/sweep.h"
+
+namespace updraft::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct BenchOptions {
+  ModelOptions model;
+  measure::Protocol protocol;
+  measure::SweepOptions sweep;
+  bool quick = false, no_tasks = false, real_fill = false;
+  std::string format = "table", output, html, record, language;
+  std::string replay;
+  std::vector<std::string> compare;
+  double fail_below = 0;
+};
+
+measure::Language language_of(const BenchOptions& options) {
+  const bool chinese = options.language.empty() ? environment().chinese : options.language == "zh";
+  return chinese ? measure::Language::kChinese : measure::Language::kEnglish;
+}
+
+// The longest prompt of the protocol and its answer: all the KV cache that the tasks need.
+int64_t task_kv_tokens(const BenchOptions& options) {
+  return options.no_tasks ? 0 : 1024 + options.protocol.max_new_tokens;
+}
+
+ordered_json protocol_json(const BenchOptions& options) {
+  const measure::Protocol& p = options.protocol;
+  return {{"tasks", options.no_tasks ? ordered_json::array() : ordered_json(p.tasks)},
+          {"no_tasks", options.no_tasks},
+          {"warmup_runs", p.warmup_runs},
+          {"timed_runs", p.timed_runs},
+          {"max_new_tokens", p.max_new_tokens},
+          {"stop_at_eos", p.stop_at_eos},
+          {"sampling", "greedy"},
+          {"prompts_hash", measure::prompts_hash(p)},
+          {"sweep",
+           {{"prompts", options.sweep.prompts},
+            {"depths", options.sweep.depths},
+            {"batches", options.sweep.batches},
+            {"decode_tokens", options.sweep.decode_tokens},
+            {"samples", options.sweep.samples},
+            {"synthetic_fill", options.sweep.synthetic_fill},
+            {"seed", options.sweep.seed}}}};
+}
+
+ordered_json flags_json(const ModelOptions& m) {
+  return {{"model", m.model},
+          {"synthetic", m.synthetic},
+          {"synthetic_seed", m.synthetic_seed},
+          {"device", m.device},
+          {"instruction_set", m.instruction_set},
+          {"threads", m.threads},
+          {"exact", m.exact},
+          {"dtype", m.dtype},
+          {"kv_dtype", m.kv_dtype},
+          {"context", m.context}};
+}
+
+// What --replay does: the flags and the protocol of a record become this run's.
+void restore(const ordered_json& record, BenchOptions& options) {
+  try {
+    const ordered_json &f = record.at("flags"), &p = record.at("protocol"), &s = p.at("sweep");
+    ModelOptions& m = options.model;
+    m.model = f.at("model"), m.synthetic = f.at("synthetic"), m.synthetic_seed = f.at("synthetic_seed"),
+    m.device = f.at("device");
+    m.instruction_set = f.at("instruction_set"), m.threads = f.at("threads"), m.exact = f.at("exact"),
+    m.dtype = f.at("dtype");
+    m.kv_dtype = f.at("kv_dtype"), m.context = f.at("context");
+    options.no_tasks = p.at("no_tasks");
+    options.protocol.tasks = p.at("tasks").get<std::vector<std::string>>();
+    options.protocol.warmup_runs = p.at("warmup_runs"), options.protocol.timed_runs = p.at("timed_runs");
+    options.protocol.max_new_tokens = p.at("max_new_tokens"), options.protocol.stop_at_eos = p.at("stop_at_eos");
+    options.sweep.prompts = s.at("prompts").get<std::vector<int64_t>>();
+    options.sweep.depths = s.at("depths").get<std::vector<int64_t>>();
+    options.sweep.batches = s.at("batches").get<std::vector<int64_t>>();
+    options.sweep.decode_tokens = s.at("decode_tokens"), options.sweep.samples = s.at("samples");
+    options.sweep.synthetic_fill = s.at("synthetic_fill"), options.sweep.seed = s.at("seed");
+  } catch (const nlohmann::json::exception& e) {
+    fail("--replay: this record cannot be run again: {}", e.what());
+  }
+}
+
+compute::ReadBandwidth probe(const BenchOptions& options) {
+  ProgressBar bar;
+  return compute::probe_read_bandwidth(options.model.threads, [&](const Progress& p) { bar.show(p); });
+}
+
+// From the bytes of a step and the bandwidth just measured: a floor, doubled for what is not bandwidth.
+double estimated_seconds(session::Session& loaded, const BenchOptions& options, double bandwidth) {
+  const measure::Protocol& p = options.protocol;
+  const double step = measure::bytes_per_step(loaded, 256, 1) / bandwidth * 1.3;
+  const double tasks = options.no_tasks ? 0 : p.tasks.empty() ? 5 : double(p.tasks.size());
+  double seconds = tasks * (p.warmup_runs + p.timed_runs) * (double(p.max_new_tokens) + 6) * step;
+  for (int64_t depth : options.sweep.depths)
+    for (int64_t batch : options.sweep.batches)
+      seconds += measure::bytes_per_step(loaded, double(depth), batch) / bandwidth * 1.3 *
+                 double(options.sweep.decode_tokens * (options.sweep.samples + 1));
+  for (int64_t prompt : options.sweep.prompts) seconds += step * double(prompt) / 8 * (options.sweep.samples + 1);
+  return seconds + 8;  // the second bandwidth probe
+}
+
+ordered_json measure_model(const BenchOptions& options) {
+  session::LoadOptions load = options.model.load_options();
+  load.prefix_reuse = false;
+  load.kv_tokens = std::max(task_kv_tokens(options), measure::sweep_kv_tokens(options.sweep));
+  load.max_sequences = 1;
+  for (int64_t batch : options.sweep.batches) load.max_sequences = std::max(load.max_sequences, batch);
+  load.max_rows = std::max(load.max_rows, load.max_sequences);
+  const compute::ReadBandwidth before = probe(options);
+  const auto loaded = load_session(load, false);
+  fmt::print(stderr, "This takes about {}.\n",
+             human_duration(estimated_seconds(*loaded, options, before.bytes_per_second)));
+
+  ordered_json record = {{"schema", measure::kRunRecordSchema},
+                         {"created", measure::utc_now()},
+                         {"updraft", measure::build_facts()},
+                         {"machine", measure::machine_facts()},
+                         {"model", measure::model_facts(*loaded, load)},
+                         {"numerics_key", loaded->engine().numerics_key()},
+                         {"flags", flags_json(options.model)},
+                         {"protocol", protocol_json(options)}};
+  ProgressBar bar;
+  const auto show = [&](const Progress& p) { bar.show(p); };
+  ordered_json tasks = ordered_json::array(), sweep = ordered_json::array();
+  if (!options.no_tasks) {
+    measure::LocalTarget target(*loaded, interrupted());
+    tasks = measure::run_protocol(target, options.protocol, show, [] { return !interrupted(); });
+  }
+  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty())
+    sweep = measure::run_sweep(*loaded, options.sweep, before.bytes_per_second, show, interrupted());
+  bar.finish();
+  const compute::ReadBandwidth after = interrupted() ? before : probe(options);
+  record["bandwidth"] = measure::bandwidth_facts(before, after);
+  const double best = std::max(before.bytes_per_second, after.bytes_per_second);
+  measure::add_bandwidth(*loaded, best, tasks);
+  for (ordered_json& point :
+       sweep)  // the first probe may have met a noisy neighbour: the record's fraction is of the best
+    if (point.contains("bandwidth_fraction") && point["bandwidth_fraction"].is_number())
+      point["bandwidth_fraction"] = point["bandwidth_fraction"].get<double>() * before.bytes_per_second / best;
+  record["memory"] = measure::memory_facts(*loaded);
+  record["complete"] = !interrupted();
+  record["tasks"] = tasks;
+  if (!tasks.empty()) record["average"] = measure::average_row(tasks);
+  record["sweep"] = sweep;
+  return record;
+}
+
+std::string formatted(const ordered_json& record, const BenchOptions& options) {
+  if (options.format == "json") return record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  if (options.format == "csv") return measure::csv_report(record);
+  if (options.format == "markdown") return measure::markdown_report(record, language_of(options));
+  if (options.format == "html") return measure::html_report(record, language_of(options));
+  return measure::terminal_report(record, language_of(options));
+}
+
+void give_out(const ordered_json& record, const BenchOptions& options) {
+  const std::string text = formatted(record, options);
+  if (options.output.empty())
+    fmt::print("{}", text);
+  else
+    measure::write_text_file(options.output, text);
+  if (!options.html.empty()) measure::write_text_file(options.html, measure::html_report(record, language_of(options)));
+  if (!options.record.empty())
+    measure::write_text_file(options.record, record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+  for (const std::string& path : {options.output, options.html, options.record})
+    if (!path.empty()) fmt::print(stderr, "wrote {}\n", path);
+}
+
+int run_compare(const ordered_json& a, const ordered_json& b, double fail_below) {
+  const measure::Comparison comparison = measure::compare_records(a, b);
+  fmt::print("{}", measure::comparison_text(comparison));
+  if (fail_below > 0 && measure::has_regression(comparison, fail_below)) {
+    fmt::print(stderr, "regression: B is slower than {} of A with 95 % confidence\n", fail_below);
+    return kRegression;
+  }
+  return kSuccess;
+}
+
+int run(BenchOptions options) {
+  if (!options.compare.empty())
+    return run_compare(measure::read_run_record(options.compare[0]), measure::read_run_record(options.compare[1]),
+                       options.fail_below);
+  ordered_json replayed;
+  if (!options.replay.empty()) {
+    replayed = measure::read_run_record(options.replay);
+    restore(replayed, options);
+  }
+  if (options.quick)
+    options.protocol.warmup_runs = 1, options.protocol.timed_runs = 2, options.protocol.max_new_tokens = 32;
+  if (options.real_fill) options.sweep.synthetic_fill = false;
+  const ordered_json record = measure_model(options);
+  give_out(record, options);
+  if (interrupted()) return kInterrupted;
+  return replayed.is_null() ? int(kSuccess) : run_compare(replayed, record, options.fail_below);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure a model: five tasks, sweeps, the fraction of the read bandwidth");
+  BenchOptions& o = *options;
+  o.model.add_to(*command, true);
+  command->add_option("--warmup", o.protocol.warmup_runs, "Runs of each task that are not counted")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
+  command->add_option("--runs", o.protocol.timed_runs, "Timed runs of each task")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--max-new-tokens", o.protocol.max_new_tokens, "New tokens of each run")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  command->add_flag("--stop-at-eos", o.protocol.stop_at_eos,
+                    "Let end-of-sequence end a run, as the article did (default: never chosen)");
+  command->add_flag("--quick", o.quick, "1 + 2 runs of 32 tokens");
+  command->add_option("--tasks", o.protocol.tasks, "Only these: chinese_qa, english_qa, code, logic, long_context")
+      ->delimiter(',');
+  command->add_flag("--no-tasks", o.no_tasks, "Only the sweep");
+  command->add_option("--prompt", o.sweep.prompts, "Sweep: prefill of so many tokens, e.g. 256,1024")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--depth", o.sweep.depths, "Sweep: decode at these context depths, e.g. 0,4096")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 24));
+  command->add_option("--batch", o.sweep.batches, "Sweep: sequences decoding together, e.g. 1,4,16")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--sweep-tokens", o.sweep.decode_tokens, "Sweep: tokens of one decode sample")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  command->add_option("--sweep-samples", o.sweep.samples, "Sweep: samples of each point, after one uncounted")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--real-fill", o.real_fill,
+                    "Sweep: compute the depth instead of filling its pages with seeded K and V");
+  command->add_option("--format", o.format, "table, json, csv, markdown, html")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"table", "json", "csv", "markdown", "html"}));
+  command->add_option("--output", o.output, "Write the formatted result to this file");
+  command->add_option("--html", o.html, "Also write a self-contained HTML report");
+  command->add_option("--record", o.record, "Also write the run record (JSON)");
+  command->add_option("--lang", o.language, "Language of the report: en, zh (default: the system's)")
+      ->check(CLI::IsMember({"en", "zh"}));
+  command->add_option("--replay", o.replay, "Run what this record ran, and compare");
+  command->add_option("--compare", o.compare, "Compare two run records: ratios with confidence intervals")->expected(2);
+  command->add_option("--fail-below", o.fail_below,
+                      "With --compare or --replay: exit code 4 when B is slower than this ratio with 95 % confidence");
+  command->footer(
+      "Examples:\n  updraft bench ./Mistral-7B-Instruct-v0.2 --html report.html\n"
+      "  updraft bench --synthetic mistral-7b --dtype bf16 --no-tasks --prompt 256 --depth 0,4096 --batch 1,4\n"
+      "  updraft bench ./model --record a.json; updraft bench --replay a.json --fail-below 0.95");
+  command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace updraft::cli

@@ -1,0 +1,194 @@
+#include "measure/report_rows.h"
+
+#include <fmt/format.h>
+
+namespace updraft::measure {
+namespace {
+
+using nlohmann::ordered_json;
+
+// Picks the text of a language; both are written side by side so that they cannot drift apart.
+struct Words {
+  Language language;
+  std::string operator()(const char* english, const char* chinese) const {
+    return language == Language::kChinese ? chinese : english;
+  }
+};
+
+const ordered_json& at(const ordered_json& object, const char* key) {
+  static const ordered_json kNothing;
+  const auto found = object.find(key);
+  return found == object.end() ? kNothing : *found;
+}
+
+double number_at(const ordered_json& object, const char* key) {
+  const ordered_json& value = at(object, key);
+  return value.is_number() ? value.get<double>() : 0;
+}
+
+std::string text_at(const ordered_json& object, const char* key) {
+  const ordered_json& value = at(object, key);
+  return value.is_string() ? value.get<std::string>() : value.is_null() ? "-" : value.dump();
+}
+
+std::string fraction_cell(const ordered_json& row, const Words& say) {
+  if (at(row, "cache_resident") == true) return say("cache-resident", "缓存驻留");
+  const ordered_json& fraction = at(row, "bandwidth_fraction");
+  return fraction.is_number() ? fmt::format("{:.1f} %", fraction.get<double>() * 100) : "-";
+}
+
+}  // namespace
+
+std::string cell(const ordered_json& object, const char* key, const char* format, double scale) {
+  const ordered_json& value = at(object, key);
+  return value.is_number() ? fmt::format(fmt::runtime(format), value.get<double>() * scale) : "-";
+}
+
+std::string gigabytes(double bytes) {
+  return bytes < 1e9 ? fmt::format("{:.1f} MB", bytes / 1e6) : fmt::format("{:.2f} GB", bytes / 1e9);
+}
+
+TableText task_table(const ordered_json& record, Language language) {
+  const Words say{language};
+  TableText table;
+  table.header = {say("Task", "任务"),
+                  say("Prompt", "提示词元"),
+                  say("New", "新词元"),
+                  say("Latency (s)", "平均延迟 (s)"),
+                  say("Tokens/s", "吞吐 (tok/s)"),
+                  say("First token (s)", "首词元 (s)"),
+                  say("Prefill tok/s", "预填充 tok/s"),
+                  say("Decode tok/s", "解码 tok/s"),
+                  say("p50/p95/p99 (ms)", "词元间隔 p50/p95/p99 (ms)"),
+                  say("Of read bandwidth", "占读带宽")};
+  for (const ordered_json& task : at(record, "tasks")) {
+    const ordered_json& gaps = at(task, "inter_token_latency_s");
+    const ordered_json& latency = at(task, "latency_s");
+    const ordered_json& interval = at(latency, "confidence_95");
+    const double half = interval.is_array() ? (interval[1].get<double>() - interval[0].get<double>()) / 2 : 0;
+    table.rows.push_back(
+        {text_at(task, language == Language::kChinese ? "name_zh" : "name"), cell(task, "prompt_tokens", "{:.0f}"),
+         cell(task, "new_tokens", "{:.0f}"), cell(latency, "mean", "{:.3f}") + fmt::format(" ±{:.3f}", half),
+         cell(task, "tokens_per_second", "{:.2f}"), cell(at(task, "time_to_first_token_s"), "median", "{:.3f}"),
+         cell(task, "prefill_tokens_per_second", "{:.1f}"), cell(task, "decode_tokens_per_second", "{:.2f}"),
+         fmt::format("{}/{}/{}", cell(gaps, "p50", "{:.1f}", 1e3), cell(gaps, "p95", "{:.1f}", 1e3),
+                     cell(gaps, "p99", "{:.1f}", 1e3)),
+         fraction_cell(task, say)});
+  }
+  const ordered_json& average = at(record, "average");
+  if (average.is_object() && !table.rows.empty()) {
+    table.rows.push_back(
+        {say("Average", "平均"), "", "", cell(average, "latency_s", "{:.3f}"),
+         cell(average, "tokens_per_second", "{:.2f}"), cell(average, "time_to_first_token_s", "{:.3f}"),
+         cell(average, "prefill_tokens_per_second", "{:.1f}"), cell(average, "decode_tokens_per_second", "{:.2f}"), "",
+         at(average, "bandwidth_fraction").is_number() ? fraction_cell(average, say) : table.rows.front().back()});
+    table.last_row_is_total = true;
+  }
+  return table;
+}
+
+TableText prefill_table(const ordered_json& record, Language language) {
+  const Words say{language};
+  TableText table;
+  for (const ordered_json& point : at(record, "sweep")) {
+    if (at(point, "kind") != "prefill") continue;
+    const ordered_json& rate = at(point, "prefill_tokens_per_second");
+    table.rows.push_back({cell(point, "prompt_tokens", "{:.0f}"), cell(rate, "median", "{:.1f}"),
+                          cell(rate, "min", "{:.1f}"), cell(rate, "max", "{:.1f}")});
+  }
+  if (!table.rows.empty())
+    table.header = {say("Prompt tokens", "提示词元"), say("Prefill tok/s (median)", "预填充 tok/s (中位数)"),
+                    say("min", "最小"), say("max", "最大")};
+  return table;
+}
+
+TableText decode_table(const ordered_json& record, Language language) {
+  const Words say{language};
+  TableText table;
+  for (const ordered_json& point : at(record, "sweep")) {
+    if (at(point, "kind") != "decode") continue;
+    const ordered_json& rate = at(point, "decode_tokens_per_second");
+    table.rows.push_back({cell(point, "depth", "{:.0f}"), cell(point, "batch", "{:.0f}"),
+                          cell(rate, "median", "{:.2f}"), cell(rate, "min", "{:.2f}"), cell(rate, "max", "{:.2f}"),
+                          gigabytes(number_at(point, "bytes_per_step")), fraction_cell(point, say),
+                          text_at(point, "depth_fill")});
+  }
+  if (!table.rows.empty())
+    table.header = {say("Depth", "上下文深度"),
+                    say("Batch", "批大小"),
+                    say("Decode tok/s (median)", "解码 tok/s (中位数)"),
+                    say("min", "最小"),
+                    say("max", "最大"),
+                    say("Read per step", "每步读取"),
+                    say("Of read bandwidth", "占读带宽"),
+                    say("Depth fill", "填充方式")};
+  return table;
+}
+
+std::vector<std::pair<std::string, std::string>> fact_rows(const ordered_json& record, Language language) {
+  const Words say{language};
+  std::vector<std::pair<std::string, std::string>> rows;
+  const ordered_json &model = at(record, "model"), &machine = at(record, "machine"), &memory = at(record, "memory"),
+                     &bandwidth = at(record, "bandwidth"), &protocol = at(record, "protocol");
+  if (at(record, "target").is_string()) rows.emplace_back(say("Endpoint", "服务地址"), text_at(record, "target"));
+  if (model.is_object() && at(model, "dtype").is_string()) {
+    rows.emplace_back(say("Model", "模型"),
+                      fmt::format("{} ({}, {:.3g} B), {} {}, KV {}", text_at(model, "name"),
+                                  text_at(model, "architecture"), number_at(model, "parameters") / 1e9,
+                                  say("weights", "权重"), text_at(model, "dtype"), text_at(model, "kv_dtype")));
+    rows.emplace_back(say("Computed by", "计算"),
+                      fmt::format("{} {}, {} {}, {} {}", text_at(model, "device"), text_at(model, "instruction_set"),
+                                  say("activations", "激活"), text_at(model, "activations"), text_at(model, "threads"),
+                                  say("threads", "线程")));
+  }
+  if (machine.is_object())
+    rows.emplace_back(say("Machine", "机器"),
+                      fmt::format("{}, {} {}, {}", text_at(machine, "processor"), text_at(machine, "processors"),
+                                  say("processors", "处理器"), gigabytes(number_at(machine, "memory_bytes"))));
+  if (protocol.is_object())
+    rows.emplace_back(
+        say("Protocol", "协议"),
+        fmt::format("{} + {} {}, {} {}, {}", text_at(protocol, "warmup_runs"), text_at(protocol, "timed_runs"),
+                    say("runs (warm-up + timed)", "次 (预热 + 计时)"), text_at(protocol, "max_new_tokens"),
+                    say("new tokens, greedy", "个新词元, 贪心"),
+                    at(protocol, "stop_at_eos") == true ? say("stops at end-of-sequence", "遇结束符停止")
+                                                        : say("end-of-sequence never chosen", "不选结束符")));
+  if (bandwidth.is_object())
+    rows.emplace_back(
+        say("Read bandwidth", "读带宽"),
+        fmt::format("{}/s ({} {}, {} {})", gigabytes(number_at(bandwidth, "read_bandwidth_bytes_per_second")),
+                    say("before", "之前"), gigabytes(number_at(bandwidth, "before_bytes_per_second")),
+                    say("after", "之后"), gigabytes(number_at(bandwidth, "after_bytes_per_second"))));
+  if (memory.is_object())
+    rows.emplace_back(
+        say("Memory", "内存"),
+        fmt::format("{} {} + KV {}; {} {}; {} {}", say("weights", "权重"),
+                    gigabytes(number_at(memory, "weights_bytes")), gigabytes(number_at(memory, "kv_bytes")),
+                    say("peak resident", "常驻峰值"), gigabytes(number_at(memory, "peak_resident_bytes")),
+                    say("read by each decode step", "每步解码读取"),
+                    gigabytes(number_at(memory, "streamed_bytes_per_step"))));
+  if (at(record, "numerics_key").is_string())
+    rows.emplace_back(say("Numerics key", "数值键"), text_at(record, "numerics_key"));
+  return rows;
+}
+
+std::vector<std::string> warnings(const ordered_json& record, Language language) {
+  const Words say{language};
+  std::vector<std::string> list;
+  if (at(at(record, "model"), "synthetic").is_string())
+    list.push_back(say("The weights are synthetic: the computation and its speed are real, the text means nothing.",
+                       "权重为合成数据: 计算与速度真实, 文本没有意义。"));
+  bool resident = false;
+  for (const ordered_json& task : at(record, "tasks")) resident = resident || at(task, "cache_resident") == true;
+  if (resident)
+    list.push_back(
+        say("cache-resident: the weights are under twice the last-level cache, so memory bandwidth is no limit and no "
+            "fraction "
+            "of it is given.",
+            "缓存驻留: 权重不到末级缓存的两倍, 内存带宽不是瓶颈, 因此不给出占比。"));
+  if (at(record, "complete") == false)
+    list.push_back(say("The run was stopped: not every task is here.", "运行被中断: 任务不完整。"));
+  return list;
+}
+
+}  // namespace updraft::measure

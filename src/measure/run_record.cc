@@ -1,0 +1,163 @@
+#include "measure/run_record.h"
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/system_memory.h"
+#include "base/thread_team.h"
+
+namespace updraft::measure {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+ordered_json build_facts() {
+#if defined(__clang__)
+  const std::string compiler = fmt::format("clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+#else
+  const std::string compiler = fmt::format("gcc {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+#if defined(NDEBUG)
+  constexpr bool kOptimized = true;
+#else
+  constexpr bool kOptimized = false;
+#endif
+  return {{"version", UPDRAFT_VERSION}, {"compiler", compiler}, {"optimized", kOptimized}};
+}
+
+ordered_json machine_facts() {
+  utsname system{};
+  uname(&system);
+  return {{"processor", compute::processor_name()},
+          {"processors", available_processors()},
+          {"last_level_cache_bytes", compute::last_level_cache_bytes()},
+          {"memory_bytes", system_memory().total_bytes},
+          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)}};
+}
+
+std::string model_hash(const checkpoint::Checkpoint& model, const session::LoadOptions& options) {
+  Hash64 hash;
+  if (model.path().empty()) {
+    hash.add(checkpoint::to_json(model.config(), options.dtype.value_or(model.natural_dtype())).dump());
+    hash.add_number(options.synthetic_seed);
+    return fmt::format("{:016x}", hash.value());
+  }
+  std::vector<fs::path> files;
+  if (fs::is_directory(model.path())) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(model.path()))
+      if (entry.is_regular_file() && !entry.path().filename().string().starts_with('.')) files.push_back(entry.path());
+  } else {
+    files.push_back(model.path());
+  }
+  std::sort(files.begin(), files.end());
+  constexpr uint64_t kWhole = 4 << 20;  // larger files: this much from both ends
+  std::vector<std::byte> buffer(kWhole);
+  for (const fs::path& path : files) {
+    const File file(path);
+    const uint64_t size = uint64_t(file.size());
+    hash.add(path.filename().string()).add_number(size);
+    const uint64_t head = std::min(size, kWhole);
+    file.read_at(0, std::span(buffer.data(), head));
+    hash.add(buffer.data(), head);
+    if (size <= kWhole) continue;
+    const uint64_t tail = std::min(size - kWhole, kWhole);
+    file.read_at(int64_t(size - tail), std::span(buffer.data(), tail));
+    hash.add(buffer.data(), tail);
+  }
+  return fmt::format("{:016x}", hash.value());
+}
+
+ordered_json model_facts(session::Session& loaded, const session::LoadOptions& options) {
+  const checkpoint::Checkpoint& model = loaded.checkpoint();
+  const compute::MachineInfo machine = loaded.engine().machine().info();
+  const std::string name =
+      model.path().empty() ? options.synthetic : fs::absolute(model.path()).lexically_normal().filename().string();
+  return {{"name", name},
+          {"path", model.path().string()},
+          {"hash", model_hash(model, options)},
+          {"synthetic", options.synthetic.empty() ? ordered_json(nullptr) : ordered_json(options.synthetic)},
+          {"synthetic_seed", options.synthetic_seed},
+          {"container", model.container()},
+          {"architecture", model.config().architecture_name},
+          {"parameters", model.config().parameters()},
+          {"dtype", updraft::name(loaded.dtype())},
+          {"kv_dtype", updraft::name(loaded.engine().options().kv_dtype)},
+          {"device", machine.name},
+          {"instruction_set", machine.path},
+          {"activations", machine.activations},
+          {"threads", machine.threads},
+          {"numerics_key", loaded.engine().numerics_key()},
+          {"load_s", loaded.load_s()}};
+}
+
+ordered_json memory_facts(session::Session& loaded) {
+  const session::MemoryUse use = loaded.memory();
+  return {{"weights_bytes", use.weights_bytes},
+          {"kv_bytes", use.kv_bytes},
+          {"workspace_bytes", use.workspace_bytes},
+          {"streamed_bytes_per_step", loaded.engine().decoder().weights().bytes_streamed_per_step()},
+          {"peak_resident_bytes", peak_resident_bytes()}};
+}
+
+ordered_json bandwidth_facts(const compute::ReadBandwidth& before, const compute::ReadBandwidth& after) {
+  const compute::ReadBandwidth& best = before.bytes_per_second >= after.bytes_per_second ? before : after;
+  ordered_json patterns = ordered_json::array();
+  for (const auto& p : best.patterns)
+    patterns.push_back({{"streams_per_thread", p.streams},
+                        {"prefetch", p.prefetch},
+                        {"huge_pages", p.huge_pages},
+                        {"bytes_per_second", p.bytes_per_second}});
+  return {{"read_bandwidth_bytes_per_second", best.bytes_per_second},
+          {"before_bytes_per_second", before.bytes_per_second},
+          {"after_bytes_per_second", after.bytes_per_second},
+          {"bytes_per_pass", best.bytes},
+          {"passes", before.passes + after.passes},
+          {"patterns", patterns}};
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+ordered_json read_run_record(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail("{}: cannot be opened: {}", path, std::strerror(errno));
+  ordered_json record = ordered_json::parse(in, nullptr, false);
+  if (!record.is_object() || record.value("schema", "") != kRunRecordSchema)
+    fail("{}: this is not a run record of schema {} (`updraft bench --format json` writes one)", path,
+         kRunRecordSchema);
+  return record;
+}
+
+void write_text_file(const std::string& path, const std::string& text) {
+  const std::string temporary = fmt::format("{}.{}.incomplete", path, getpid());
+  std::ofstream out(temporary, std::ios::binary);
+  out << text;
+  out.close();
+  std::error_code error;
+  if (out) fs::rename(temporary, path, error);
+  if (!out || error) {
+    const std::string why = error ? error.message() : std::strerror(errno);
+    fs::remove(temporary, error);
+    fail("{}: cannot be written: {}", path, why);
+  }
+}
+
+}  // namespace updraft::measure
