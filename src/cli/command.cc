@@ -86,7 +86,8 @@ std::string describe(session::Session& loaded) {
       model.empty() ? loaded.checkpoint().path().string() : model, config.architecture_name,
       double(config.parameters()) / 1e9, name(loaded.dtype()), human_bytes(double(memory.weights_bytes)),
       name(loaded.engine().options().kv_dtype), loaded.engine().options().max_context, info.name, info.path,
-      info.activations, info.threads, info.threads == 1 ? "" : "s", human_duration(loaded.load_s()));
+      compute::activations(info, compute::packing_of(loaded.dtype())), info.threads, info.threads == 1 ? "" : "s",
+      human_duration(loaded.load_s()));
 }
 
 std::vector<int32_t> parse_ids(const std::string& list) {

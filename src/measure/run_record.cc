@@ -96,7 +96,7 @@ ordered_json model_facts(session::Session& loaded, const session::LoadOptions& o
           {"kv_dtype", updraft::name(loaded.engine().options().kv_dtype)},
           {"device", machine.name},
           {"instruction_set", machine.path},
-          {"activations", machine.activations},
+          {"activations", compute::activations(machine, compute::packing_of(loaded.dtype()))},
           {"threads", machine.threads},
           {"numerics_key", loaded.engine().numerics_key()},
           {"load_s", loaded.load_s()}};

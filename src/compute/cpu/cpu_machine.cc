@@ -76,6 +76,7 @@ class CpuMachine final : public Machine {
     info.activations = activations_ == Activations::kF32      ? "f32"
                        : activations_ == Activations::kBF16x2 ? "bf16x2"
                                                               : "bf16x3";
+    info.other_activations = "f32";
     info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16};
     info.kv_dtypes = {DType::kF32, DType::kF16};
     info.page_tokens = kPageTokens;

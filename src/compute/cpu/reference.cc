@@ -152,7 +152,7 @@ class ReferenceMachine final : public Machine {
     MachineInfo info;
     info.name = "reference";
     info.path = "double";
-    info.activations = "f64";
+    info.activations = info.other_activations = "f64";
     info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16};
     info.kv_dtypes = {DType::kF32, DType::kF16};
     info.page_tokens = kPageTokens;
