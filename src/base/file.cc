@@ -59,6 +59,11 @@ void File::will_not_need(int64_t offset, int64_t bytes) const {
   ::posix_fadvise(descriptor_, offset, bytes, POSIX_FADV_DONTNEED);
 }
 
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 std::string read_text_file(const std::filesystem::path& path, int64_t limit_bytes) {
   const File file(path);
   if (file.size() > limit_bytes)

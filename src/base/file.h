@@ -43,6 +43,9 @@ class File final : public RandomAccess {
   bool drop_behind_ = false;
 };
 
+// Whether something is there, links followed; false also where one may not look. Never throws.
+bool is_there(const std::filesystem::path&);
+
 // The whole of a small file (config.json, an index). Throws Error when it is larger than `limit_bytes`.
 std::string read_text_file(const std::filesystem::path&, int64_t limit_bytes = 64 << 20);
 

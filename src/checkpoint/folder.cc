@@ -30,7 +30,7 @@ class FolderCheckpoint final : public Checkpoint {
   explicit FolderCheckpoint(const fs::path& folder) {
     path_ = folder;
     const fs::path config = folder / "config.json";
-    if (!fs::exists(config)) fail("{}: there is no config.json; is this the folder of a model?", folder.string());
+    if (!is_there(config)) fail("{}: there is no config.json; is this the folder of a model?", folder.string());
     config_ = parse_model_config(parse_json(read_text_file(config, kLargestConfig), config.string()), config.string());
     read_generation_config(folder / "generation_config.json");
     weights_ = open_weight_files(folder);
@@ -66,7 +66,7 @@ class FolderCheckpoint final : public Checkpoint {
  private:
   void read_generation_config(const fs::path& path) {
     generation_config_ = default_generation_config(config_);
-    if (!fs::exists(path)) return;
+    if (!is_there(path)) return;
     const GenerationConfig derived = generation_config_;
     generation_config_ =
         parse_generation_config(parse_json(read_text_file(path, kLargestConfig), path.string()), path.string());

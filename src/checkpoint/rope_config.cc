@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 #include <iterator>
 
 #include "base/error.h"
@@ -39,11 +39,11 @@ const char* scaling_key(const JsonFields& config) {
 }
 
 void refuse_unknown_keys(const json& scaling, const std::string& where) {
-  for (const auto& [key, value] : scaling.items()) {
+  for (const auto& field : scaling.items()) {
     const bool known =
-        std::any_of(std::begin(kKnownKeys), std::end(kKnownKeys), [&](const char* k) { return key == k; });
-    if (known || value.is_null() || value == json(false)) continue;
-    fail("{}: the RoPE field {} is {}, which is not supported.", where, key, show(value));
+        std::any_of(std::begin(kKnownKeys), std::end(kKnownKeys), [&](const char* key) { return field.key() == key; });
+    if (known || field.value().is_null() || field.value() == json(false)) continue;
+    fail("{}: the RoPE field {} is {}, which is not supported.", where, field.key(), show(field.value()));
   }
 }
 

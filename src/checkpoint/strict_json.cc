@@ -44,7 +44,9 @@ json parse_json(std::string_view text, const std::string& where) {
   try {
     return json::parse(text.begin(), text.end(), watch);
   } catch (const json::exception& error) {
-    fail("{}: is not valid JSON ({}); the file may be damaged: fetch it again.", where, error.what());
+    std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
+    what.erase(0, what.find("] ") == std::string::npos ? 0 : what.find("] ") + 2);
+    fail("{}: is not valid JSON ({}); the file may be damaged: fetch it again.", where, what);
   }
 }
 

@@ -1,11 +1,10 @@
 #include "checkpoint/weight_files.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <set>
 
 #include "base/error.h"
+#include "base/system_memory.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/strict_json.h"
 #include "checkpoint/tensor_name.h"
@@ -42,21 +41,20 @@ void refuse_lookalikes(const File& file) {
     fail("{}: is a web page, not weights: the download was answered with an error page; fetch it again.", file.where());
 }
 
-// Half of the machine's memory: above it, the page cache would crowd out what is made of the weights.
-int64_t much_memory() { return int64_t(::sysconf(_SC_PHYS_PAGES)) / 2 * int64_t(::sysconf(_SC_PAGESIZE)); }
-
 std::vector<std::shared_ptr<File>> open_files(const fs::path& folder, const std::set<std::string>& names) {
   std::vector<std::shared_ptr<File>> files;
   int64_t bytes = 0;
   for (const std::string& name : names) {
-    if (!fs::exists(folder / name)) fail("{}: the shard {} is missing; fetch the model again.", folder.string(), name);
+    if (!is_there(folder / name)) fail("{}: the shard {} is missing; fetch the model again.", folder.string(), name);
     files.push_back(std::make_shared<File>(folder / name));
     refuse_lookalikes(*files.back());
     bytes += files.back()->size();
   }
+  // Above half of the memory, the page cache would crowd out what is made of the weights.
+  const bool large = bytes > system_memory().total_bytes / 2;
   for (const auto& file : files) {
     file->advise_sequential();
-    if (bytes > much_memory()) file->drop_pages_behind();
+    if (large) file->drop_pages_behind();
   }
   return files;
 }
@@ -101,7 +99,8 @@ WeightFiles open_container(const fs::path& folder, const Container& container, c
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   std::string remedy = "fetch the model's model.safetensors, or its shards with model.safetensors.index.json";
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
     const std::string name = entry.path().filename().string();
     if (name.ends_with(".gguf")) remedy = fmt::format("to use {}, give the path of that file", name);
     if (name.starts_with("consolidated"))
@@ -135,9 +134,9 @@ std::map<std::string, std::string> parse_weight_index(std::string_view text, con
 
 WeightFiles open_weight_files(const fs::path& folder) {
   for (const Container& container : kContainers) {
-    if (fs::exists(folder / container.single)) return open_container(folder, container, {container.single}, nullptr);
+    if (is_there(folder / container.single)) return open_container(folder, container, {container.single}, nullptr);
     const fs::path index_path = folder / container.index;
-    if (!fs::exists(index_path)) continue;
+    if (!is_there(index_path)) continue;
     const auto index = parse_weight_index(read_text_file(index_path, kLargestIndex), index_path.string());
     std::set<std::string> names;
     for (const auto& [tensor, shard] : index) names.insert(shard);

@@ -9,7 +9,7 @@
 namespace updraft::checkpoint {
 namespace {
 
-constexpr uint32_t kLocalHeader = 0x04034b50, kCentralHeader = 0x02014b50, kEnd = 0x06054b50, kEnd64 = 0x06064b50,
+constexpr uint32_t kLocalHeader = 0x04034b50, kCentralHeader = 0x02014b50, kEnd64 = 0x06064b50,
                    kEnd64Locator = 0x07064b50;
 constexpr int64_t kLocalHeaderBytes = 30, kCentralHeaderBytes = 46, kEndBytes = 22, kEnd64Bytes = 56,
                   kLocatorBytes = 20;
@@ -57,7 +57,7 @@ Directory find_directory(const RandomAccess& file) {
   const std::string where = file.where();
   const int64_t tail_bytes = std::min(file.size(), kEndBytes + kLongestComment + kLocatorBytes);
   const std::string tail = read_string(file, file.size() - tail_bytes, tail_bytes);
-  const size_t end = tail.rfind("PK\5\6");
+  const size_t end = tail.rfind("PK\5\6");  // the end record's signature
   if (end == std::string::npos || tail.size() - end < size_t(kEndBytes))
     fail("{}: is cut off: the zip archive has no directory at its end; fetch it again.", where);
   const Bytes record(tail, where);

@@ -116,6 +116,8 @@ TEST_F(FolderTest, ShardNamesMayNotLeaveTheFolder) {
     write_index({{"model.norm.weight", name}});
     EXPECT_THAT(error(), HasSubstr("not a file of this folder")) << name;
   }
+  write_index({{"model.norm.weight", std::string(5000, 'x')}});
+  EXPECT_THAT(error(), HasSubstr("is missing"));
   write_index({{"model.norm.weight", 3}});
   EXPECT_THAT(error(), HasSubstr("model.norm.weight"));
   write_index(json::object());
@@ -147,6 +149,8 @@ TEST_F(FolderTest, NoWeightsOrNoConfig) {
 TEST_F(FolderTest, PathsThatAreNoModel) {
   const auto error_at = [](const fs::path& path) { return test::error_text([&] { open_checkpoint(path); }); };
   EXPECT_THAT(error_at(folder_.path() / "absent"), HasSubstr("no such folder or file"));
+  EXPECT_THAT(error_at(std::string(5000, 'x')), HasSubstr("no such folder or file"));
+  EXPECT_THAT(error_at(""), HasSubstr("no such folder or file"));
   EXPECT_THAT(error_at(folder_.write("model.safetensors", "")), HasSubstr("path of its folder"));
   EXPECT_THAT(error_at(folder_.write("notes.txt", "")), HasSubstr("neither"));
 }

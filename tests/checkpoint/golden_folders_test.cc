@@ -7,20 +7,12 @@
 #include <random>
 
 #include "checkpoint/folder.h"
+#include "tests/support/crc32.h"
 #include "tests/support/golden_tensors.h"
 #include "tests/support/goldens.h"
 
 namespace updraft::checkpoint {
 namespace {
-
-uint32_t crc32(const std::vector<std::byte>& bytes) {
-  uint32_t crc = ~0u;
-  for (const std::byte byte : bytes) {
-    crc ^= uint32_t(byte);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1)));
-  }
-  return ~crc;
-}
 
 nlohmann::json read_json(const std::filesystem::path& path) { return nlohmann::json::parse(std::ifstream(path)); }
 
@@ -57,7 +49,7 @@ TEST(GoldenFolders, EveryTensorHasTheOraclesBytes) {
       EXPECT_EQ(nlohmann::json(info->shape), golden[1]);
       const bool vector = info->shape.size() == 1;
       const auto rows = checkpoint->find(tensor, vector ? 1 : info->shape[0], info->shape.back());
-      EXPECT_EQ(crc32(read_in_ranges(*rows, random)), golden[2].get<uint32_t>());
+      EXPECT_EQ(test::crc32(read_in_ranges(*rows, random)), golden[2].get<uint32_t>());
     }
   }
   EXPECT_GE(folders, 5);
