@@ -42,8 +42,8 @@ int64_t read_header_length(const RandomAccess& file) {
 }
 
 void check_metadata(const json& metadata, const std::string& where) {
-  bool good = metadata.is_object();
-  if (good)
+  bool good = metadata.is_object() || metadata.is_null();
+  if (metadata.is_object())
     for (const json& value : metadata) good = good && value.is_string();
   if (!good) fail("{}: its __metadata__ is not a map from strings to strings.", where);
 }

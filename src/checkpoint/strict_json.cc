@@ -41,6 +41,9 @@ json parse_json(std::string_view text, const std::string& where) {
       fail("{}: the key {} appears twice in one object.", where, show(value));
     return true;
   };
+  // The parser takes a zero byte for the end of its input and would not look at what follows.
+  if (text.find('\0') != std::string_view::npos)
+    fail("{}: is not valid JSON (it has a zero byte): fetch it again.", where);
   try {
     return json::parse(text.begin(), text.end(), watch);
   } catch (const json::exception& error) {

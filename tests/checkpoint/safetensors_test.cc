@@ -92,6 +92,7 @@ TEST(Safetensors, HeaderMustBeJsonInUtf8) {
   EXPECT_THAT(error_of_header("", 0), HasSubstr("not valid JSON"));
   EXPECT_THAT(error_of_header("{", 0), HasSubstr("not valid JSON"));
   EXPECT_THAT(error_of_header("{} x", 0), HasSubstr("not valid JSON"));
+  EXPECT_THAT(error_of_header(std::string("{}\0", 3), 0), HasSubstr("not valid JSON"));
   EXPECT_THAT(error_of_header("{\"\xff\xfe\": 1}", 0), HasSubstr("not valid JSON"));
   EXPECT_THAT(error_of_header("[]", 0), HasSubstr("not a JSON object"));
   EXPECT_THAT(error_of_header(std::string(100'000, '['), 0), HasSubstr("nests deeper"));
