@@ -8,7 +8,7 @@
 namespace updraft::compute {
 namespace {
 
-constexpr int64_t kPositions = 300;
+constexpr int64_t kPositions = 1400;
 
 struct ModelShape {
   int64_t hidden, intermediate, vocabulary;
@@ -300,6 +300,32 @@ TEST_P(Law, LogitsDependOnTheIdsBeforeThemAlone) {
         for (float x : row) ASSERT_TRUE(std::isfinite(x));
     for (int variant = 0; variant < 3; ++variant)
       ASSERT_TRUE(same_bits(alone, run_mixed(*machine_, values, prompts, random)));
+  }
+}
+
+// Over a thousand positions: a machine may fold pages into larger pieces there, or split a lone row's pages over
+// threads.
+TEST_P(Law, LongContextsToo) {
+  test::Random random(84);
+  for (int round = 0; round < 3; ++round) {
+    ModelShape shape = random_shape(random);
+    shape.hidden = random.integer(1, 24);
+    shape.intermediate = random.integer(1, 24);
+    shape.vocabulary = random.integer(2, 20);
+    shape.head_dim = 2 * int(random.integer(1, 10));
+    shape.window = round == 0 ? 0 : random.chance(0.5) ? int(random.integer(400, 1100)) : shape.window;
+    const ModelValues values(random, shape);
+    std::vector<Prompt> prompts = random_prompts(random, shape);
+    while (prompts[0].ids.size() < size_t(1000 + 100 * round))
+      prompts[0].ids.push_back(int32_t(random.integer(0, shape.vocabulary - 1)));
+    SCOPED_TRACE(testing::Message() << "round " << round << ": " << shape);
+    const Logits alone = run_alone(*machine_, values, prompts);
+    for (int variant = 0; variant < 2; ++variant)
+      ASSERT_TRUE(same_bits(alone, run_mixed(*machine_, values, prompts, random)));
+    MachineOptions options = GetParam().options;
+    options.threads = 5;
+    const std::unique_ptr<Machine> other = make_machine(GetParam().machine, options);
+    ASSERT_TRUE(same_bits(alone, run_mixed(*other, values, prompts, random))) << "5 threads";
   }
 }
 
