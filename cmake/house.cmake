@@ -4,7 +4,7 @@ add_library(updraft_options INTERFACE)
 target_include_directories(updraft_options INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
 # -ffp-contract=off: a fused multiply-add only where it is written (the law of the house).
-target_compile_options(updraft_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -ffp-contract=off)
+target_compile_options(updraft_options INTERFACE $<BUILD_INTERFACE:-Wall;-Wextra;-Wpedantic;-Wshadow;-Werror;-ffp-contract=off>)
 if(UPDRAFT_FUZZERS)
   target_compile_options(updraft_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()

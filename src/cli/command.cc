@@ -18,6 +18,21 @@ DType parse_dtype(const std::string& text, const char* flag) {
   fail("{} {}: known types are f32, f16 and bf16", flag, text);
 }
 
+void write_synthetic(const session::LoadOptions& options, const std::string& folder) {
+  if (options.synthetic.empty()) fail("--write {}: only --synthetic weights are written", folder);
+  ProgressBar bar;
+  Progress progress{"writing " + folder, 0, 0, "B"};
+  const auto model = session::open_model(options);
+  constexpr int64_t kShardBytes = 5'000'000'000;  // transformers' own limit
+  checkpoint::write_folder(*model, folder, options.dtype.value_or(model->natural_dtype()), kShardBytes,
+                           [&](int64_t done, int64_t total) {
+                             progress.done = done, progress.total = total;
+                             bar.show(progress);
+                           });
+  bar.finish();
+  fmt::print(stderr, "wrote {}\n", folder);
+}
+
 }  // namespace
 
 void ModelOptions::add_to(CLI::App& command, bool positional_model) {
@@ -27,6 +42,9 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
       "Weights made from a seed in the exact shape of NAME (mistral-7b, mistral-7b:layers=4, or a config.json): "
       "the real computation, no download, no meaning");
   command.add_option("--synthetic-seed", synthetic_seed, "Seed of the synthetic weights")->capture_default_str();
+  command.add_option(
+      "--write", write,
+      "With --synthetic: first write the weights to this folder, as Hugging Face ships a model (type: --dtype)");
   command.add_option("--device", device, "cpu, or reference (double precision, slow, the oracle)")
       ->capture_default_str();
   command.add_option("--instruction-set", instruction_set,
@@ -56,6 +74,7 @@ session::LoadOptions ModelOptions::load_options() const {
   options.kv_dtype = parse_dtype(kv_dtype, "--kv-dtype");
   if (options.kv_dtype == DType::kBF16) fail("--kv-dtype bf16: the KV cache is kept as f16 or f32");
   if (context > 0) options.context = context;
+  if (!write.empty()) write_synthetic(options, write);
   return options;
 }
 

@@ -35,6 +35,7 @@ struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype = "f16";
   int64_t context = 0;  // 0: not given
+  std::string write;    // with --synthetic: a folder to write the weights to
 
   void add_to(CLI::App& command, bool positional_model);
   session::LoadOptions load_options() const;  // throws Error for a value that is not known

@@ -50,7 +50,8 @@ ordered_json describe_config(const checkpoint::ModelConfig& c) {
 }
 
 ordered_json describe(const InspectOptions& options) {
-  const auto model = session::open_model(options.model.load_options());
+  const session::LoadOptions load = options.model.load_options();
+  const auto model = session::open_model(load);
   ordered_json out;
   out["container"] = model->container();
   out["path"] = model->path().string();
@@ -71,7 +72,6 @@ ordered_json describe(const InspectOptions& options) {
   }
   out["chat_template"] =
       !options.model.model.empty() && !session::open_chat_settings(options.model.model).chat_template.empty();
-  const session::LoadOptions load = options.model.load_options();
   const int64_t context = load.context.value_or(std::min<int64_t>(model->config().max_context, 4096));
   out["memory"] = {{"context", context}, {"available_bytes", system_memory().available_bytes}};
   std::vector<DType> types = {DType::kF32, DType::kF16, DType::kBF16};
