@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
       "`updraft COMMAND --help` has examples.");
   int exit_code = kSuccess;
   add_generate(app, exit_code);
+  add_doctor(app, exit_code);
   add_bench(app, exit_code);
   add_chat(app, exit_code);
   add_inspect(app, exit_code);

@@ -26,7 +26,8 @@ struct ReadBandwidth {
 // The best of at least five passes over max(4 GiB, 4 x last-level cache) of touched memory (less, and `bytes` says so,
 // when the machine has not that much left), over every access pattern the kernels use. Takes a few seconds. threads 0:
 // all.
-ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress = {});
+// bytes > 0: that much instead, for a quick look.
+ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress = {}, int64_t bytes = 0);
 
 struct Peak {
   std::string name;       // "F32 FMA", "int8 VNNI", "bf16 AMX", "int8 AMX"
@@ -44,5 +45,6 @@ MemoryRates probe_memory_rates(int threads);
 
 int64_t last_level_cache_bytes();
 std::string processor_name();
+std::vector<std::string> instruction_sets();  // that this process can use, slowest first; empty: too old a processor
 
 }  // namespace updraft::compute
