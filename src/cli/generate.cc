@@ -160,7 +160,7 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
   if (!options.ids.empty())
     line["ids"] = parse_ids(options.ids);
   else if (options.chat) {
-    line["messages"] = {{{"role", "user"}, {"content", options.prompt}}};
+    line["messages"] = ordered_json::array({{{"role", "user"}, {"content", options.prompt}}});
     if (!options.system.empty()) line["system"] = options.system;
   } else {
     line["prompt"] = options.prompt;
