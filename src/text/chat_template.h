@@ -6,18 +6,11 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <stdexcept>
 #include <string>
 
-namespace updraft::text {
+#include "text/jinja/template_error.h"
 
-// The template refused the conversation (raise_exception) or went over a limit. what() is the template's own message.
-// For a request this is the user's mistake (HTTP 400), so it is its own type.
-class TemplateError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace updraft::text {
 
 class ChatTemplate {
  public:

@@ -1,0 +1,79 @@
+// load_chat_settings (declared in chat_template.h): where a model folder keeps its templates and special tokens.
+#include <fstream>
+#include <iterator>
+
+#include "base/error.h"
+#include "text/chat_template.h"
+
+namespace updraft::text {
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail("The file {} cannot be opened; check its permissions.", path.string());
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+Json read_json(const fs::path& path) {
+  if (!fs::exists(path)) return Json::object();
+  Json json = Json::parse(read_file(path), nullptr, false);
+  if (!json.is_object()) fail("The file {} is not a JSON object; fetch it again.", path.string());
+  return json;
+}
+
+// "chat_template" of tokenizer_config.json: one template, or a list of named ones.
+void read_config_templates(const Json& config, const fs::path& path, ChatSettings& settings) {
+  auto found = config.find("chat_template");
+  if (found == config.end() || found->is_null()) return;
+  if (found->is_string()) {
+    settings.chat_template = found->get<std::string>();
+    return;
+  }
+  if (!found->is_array()) fail("The field chat_template of {} is neither a string nor a list.", path.string());
+  for (const Json& entry : *found) {
+    bool named = entry.is_object() && entry.contains("name") && entry["name"].is_string() &&
+                 entry.contains("template") && entry["template"].is_string();
+    if (!named) fail("An entry of chat_template in {} lacks its name or its template.", path.string());
+    std::string name = entry["name"].get<std::string>();
+    if (name == "default") settings.chat_template = entry["template"].get<std::string>();
+    if (name == "tool_use") settings.tool_template = entry["template"].get<std::string>();
+  }
+}
+
+void read_template_files(const fs::path& folder, ChatSettings& settings) {
+  fs::path main = folder / "chat_template.jinja";
+  if (!fs::exists(main)) return;
+  settings.chat_template = read_file(main);
+  settings.tool_template.clear();
+  fs::path tools = folder / "additional_chat_templates" / "tool_use.jinja";
+  if (fs::exists(tools)) settings.tool_template = read_file(tools);
+}
+
+// A token is a string, or {"content": "...", ...} as an added token is written.
+void read_tokens(const Json& config, Json& tokens) {
+  for (const auto& [key, value] : config.items()) {
+    bool is_token = key.size() > 6 && key.ends_with("_token");
+    if (!is_token) continue;
+    if (value.is_string()) tokens[key] = value;
+    if (value.is_object() && value.contains("content") && value["content"].is_string()) tokens[key] = value["content"];
+  }
+}
+
+}  // namespace
+
+ChatSettings load_chat_settings(const fs::path& folder) {
+  ChatSettings settings;
+  fs::path config_path = folder / "tokenizer_config.json";
+  Json config = read_json(config_path);
+  read_config_templates(config, config_path, settings);
+  read_template_files(folder, settings);
+  settings.special_tokens = Json::object();
+  read_tokens(read_json(folder / "special_tokens_map.json"), settings.special_tokens);
+  read_tokens(config, settings.special_tokens);
+  return settings;
+}
+
+}  // namespace updraft::text
