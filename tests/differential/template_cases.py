@@ -80,7 +80,7 @@ messages[9].role
 {}
 {'a': 1, 2: 'b', none: [1.5]}
 {'a': 1}.a
-{'items': 5}.items
+{'items': 5}.items is callable
 {'items': 5}['items']
 'it\\'s'
 ['it\\'s', "q\\"q", "b'\\"", 'tab\\t', 'nl\\n', 'é', '\\x00', '\\u200b', '\\\\']
@@ -519,7 +519,7 @@ s|string
 true|string
 [1]|string
 s|list
-'x'|attr('upper')
+('x'|attr('upper'))()
 user|attr('name')
 user|attr('items') is callable
 dict(a=1, b=2)
@@ -529,7 +529,6 @@ dict(1)
 namespace(a=1).a
 namespace(a=1)
 namespace(user).name
-s.upper
 range.x
 raise_exception('no')
 strftime_now('%Y')|length

@@ -5,6 +5,7 @@
 
 #include "text/jinja/arguments.h"
 #include "text/jinja/limits.h"
+#include "text/jinja/methods.h"
 #include "text/jinja/operators.h"
 #include "text/jinja/write_value.h"
 
@@ -35,6 +36,22 @@ std::optional<Value> Range::item(const Value& index) {
   int64_t position = index.integer() < 0 ? index.integer() + count_ : index.integer();
   if (position < 0 || position >= count_) return std::nullopt;
   return Value(at(position));
+}
+
+std::optional<Value> Range::attribute(std::string_view name) {
+  if (name == "start") return Value(start_);
+  if (name == "stop") return Value(at(count_));
+  if (name == "step") return Value(step_);
+  if (name != "count" && name != "index") return std::nullopt;
+  bool counts = name == "count";
+  return make_function(std::string(name), [range = *this, counts](Interpreter&, const Arguments& arguments) {
+    Bound bound(arguments, counts ? "count" : "index", {""}, 1);
+    for (int64_t i = 0; i < range.count_; ++i) {
+      if (equal(Value(range.at(i)), bound[0])) return Value(counts ? int64_t{1} : i);
+    }
+    if (!counts) refuse("{} is not in range", jinja::representation(bound[0]));
+    return Value(0);
+  });
 }
 
 bool Range::equals(const Object& other) const {

@@ -20,6 +20,7 @@ class Range : public Object {
   std::optional<int64_t> length() const override { return count_; }
   std::shared_ptr<Cursor> iterate() override;
   std::optional<Value> item(const Value& index) override;
+  std::optional<Value> attribute(std::string_view name) override;
   bool indexable() const override { return true; }
   bool equals(const Object& other) const override;
   uint64_t weight() const override { return 1 + static_cast<uint64_t>(count_); }

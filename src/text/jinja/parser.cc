@@ -68,10 +68,12 @@ class StatementParser {
     if (word == "call") return {call_statement(), line};
     if (word == "filter") return {filter_statement(), line};
     if (word == "with") return {with_statement(), line};
-    tokens_.next();
-    if (word == "generation") return {WithStatement{{}, block("endgeneration")}, line};
-    if (word == "print") return {print_statement(line), line};
-    if (word == "break" || word == "continue") return loop_control(word == "break", line);
+    if (word == "generation" || word == "print" || word == "break" || word == "continue") {
+      tokens_.next();
+      if (word == "generation") return {WithStatement{{}, block("endgeneration")}, line};
+      if (word == "print") return {print_statement(line), line};
+      return loop_control(word == "break", line);
+    }
     static constexpr std::array<std::string_view, 8> kRefused = {"include", "extends", "import",     "from",
                                                                  "block",   "do",      "autoescape", "trans"};
     for (std::string_view refused : kRefused) {
