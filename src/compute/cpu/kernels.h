@@ -57,12 +57,15 @@ struct TileKernels {
   // Between configure and release the calling thread may use tile(). `rows`: used rows of every activation tile, 1..16.
   void (*configure)(int rows);
   void (*release)();
-  // y[tile][row][n] = (first ? 0 : y) + sum over k < block.   w [block / 2, 32, 2], a [tiles][block / 32, 16, 32] with
-  // tile_stride elements between tiles, y [tiles, 16, 32]; block a multiple of 32.
-  void (*multiply)(const bfloat16_t* w, int64_t block, const bfloat16_t* a, int64_t tile_stride, int64_t tiles,
-                   bool first, float* y);
-  // y[t] = y[t * terms] + ... in order of the terms, in place.   y [tokens * terms, 32] becomes [tokens, 32]
-  void (*add_terms)(int64_t tokens, int terms, float* y);
+  // Sums over k < block (a multiple of 32) for `tiles` tiles of activations: y[tile] = (first ? 0 : y[tile]) + ...
+  //   w [block / 32][2 halves][16 pairs of k, 16 rows, 2]; next: the weights that the following call will read, asked
+  //   for ahead a [pair of tiles][block / 32][2 tiles][16, 32], pair_stride elements between pairs; a single tile:
+  //   [block / 32][16, 32] y [tile][2 halves of the panel][16 rows, 16]
+  void (*multiply)(const bfloat16_t* w, int64_t block, const bfloat16_t* a, int64_t pair_stride, int64_t tiles,
+                   bool first, float* y, const bfloat16_t* next);
+  // The sums of one tile's terms, in order: y as above becomes out [tokens, 32]. May work in place on a tile's own
+  // memory and below it.
+  void (*add_terms)(const float* y, int64_t tokens, int terms, float* out);
 };
 
 // Element by element: the functions of vector_math.h, for tests and benchmarks.

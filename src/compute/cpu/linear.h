@@ -46,23 +46,26 @@ class Linear {
  private:
   struct Shape;    // of one product of at most kChunkRows rows
   struct Scratch;  // one member's memory
+  struct Group;
+  Scratch scratch_of(int member) const;
   void multiply_chunk(const CpuMatrix& w, const LinearInput& in, const LinearOutput& out);
+  void prepare(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch) const;
   void pack_activations(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch, float* to) const;
   void split_activations(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch,
                          bfloat16_t* to) const;
+  void multiply_group(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
   void stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape, const float* x, float* y) const;
-  void multiply_panels(const CpuMatrix& w, const int64_t* panels, int count, const Shape& shape,
-                       Scratch& scratch) const;
-  void multiply_tiles(const CpuMatrix& w, const int64_t* panels, int count, const Shape& shape, const bfloat16_t* a,
-                      Scratch& scratch) const;
-  void end_panels(const CpuMatrix& w, const int64_t* panels, int count, const Shape& shape, const LinearOutput& out,
-                  const Scratch& scratch) const;
+  void multiply_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
+  void multiply_tiles(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
+  void end_group(const CpuMatrix& w, const Group& group, const Shape& shape, const LinearOutput& out,
+                 const Scratch& scratch) const;
 
   const LinearKernels& kernels_;
   const TileKernels* tiles_;
   const int terms_;
   ThreadTeam& team_;
   int64_t max_rows_ = 0, max_columns_ = 0;
+  int64_t partial_stride_ = 0;   // floats of one panel's partial sums
   HugeMemory shared_;            // packed activations of a chunk
   std::vector<HugeMemory> own_;  // per member
 };

@@ -28,12 +28,18 @@ DType dtype_of(Packing packing) {
   return DType::kF32;
 }
 
+// Where element (k, row) of a kPairs panel lies: [k / 32][row / 16][k % 32 / 2][row % 16][k % 2].
+constexpr int64_t pair_index(int64_t k, int row) {
+  return (k / 32 * 2 + row / 16) * 512 + k % 32 / 2 * 32 + row % 16 * 2 + k % 2;
+}
+
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-// to[k][row] = from[row][k] for one square of Side x Side, rows `columns` elements apart, k 32 elements apart.
+// to[k][row] = from[row][k] for one square of 16 bytes a side, rows `columns` elements apart, k `stride` elements
+// apart.
 #if defined(__x86_64__)
 
-void transpose_square(const uint16_t* from, int64_t columns, uint16_t* to) {  // 8 x 8
+void transpose_square(const uint16_t* from, int64_t columns, uint16_t* to, int64_t stride) {  // 8 x 8
   __m128i r[8], s[8];
   for (int i = 0; i < 8; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * columns));
   for (int i = 0; i < 4; ++i) {
@@ -47,12 +53,12 @@ void transpose_square(const uint16_t* from, int64_t columns, uint16_t* to) {  //
     r[4 * i + 3] = _mm_unpackhi_epi32(s[4 * i + 1], s[4 * i + 3]);
   }
   for (int i = 0; i < 4; ++i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * kPanelRows), _mm_unpacklo_epi64(r[i], r[4 + i]));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * kPanelRows), _mm_unpackhi_epi64(r[i], r[4 + i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * stride), _mm_unpacklo_epi64(r[i], r[4 + i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * stride), _mm_unpackhi_epi64(r[i], r[4 + i]));
   }
 }
 
-void transpose_square(const uint32_t* from, int64_t columns, uint32_t* to) {  // 4 x 4
+void transpose_square(const uint32_t* from, int64_t columns, uint32_t* to, int64_t stride) {  // 4 x 4
   __m128i r[4], s[4];
   for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * columns));
   for (int i = 0; i < 2; ++i) {
@@ -60,18 +66,18 @@ void transpose_square(const uint32_t* from, int64_t columns, uint32_t* to) {  //
     s[2 * i + 1] = _mm_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
   }
   for (int i = 0; i < 2; ++i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * kPanelRows), _mm_unpacklo_epi64(s[i], s[2 + i]));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * kPanelRows), _mm_unpackhi_epi64(s[i], s[2 + i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * stride), _mm_unpacklo_epi64(s[i], s[2 + i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * stride), _mm_unpackhi_epi64(s[i], s[2 + i]));
   }
 }
 
 #else
 
 template <class T>
-void transpose_square(const T* from, int64_t columns, T* to) {
+void transpose_square(const T* from, int64_t columns, T* to, int64_t stride) {
   constexpr int kSide = 16 / sizeof(T);
   for (int k = 0; k < kSide; ++k)
-    for (int row = 0; row < kSide; ++row) to[k * kPanelRows + row] = from[row * columns + k];
+    for (int row = 0; row < kSide; ++row) to[k * stride + row] = from[row * columns + k];
 }
 
 #endif
@@ -83,21 +89,26 @@ void transpose_panel(const T* from, int64_t columns, T* to) {
   int64_t k = 0;
   for (; k + kSide <= columns; k += kSide)
     for (int row = 0; row < kPanelRows; row += kSide)
-      transpose_square(from + row * columns + k, columns, to + k * kPanelRows + row);
+      transpose_square(from + row * columns + k, columns, to + k * kPanelRows + row, kPanelRows);
   for (; k < columns; ++k)
     for (int row = 0; row < kPanelRows; ++row) to[k * kPanelRows + row] = from[row * columns + k];
 }
 
-// kPairs is kRows of the same matrix seen as pairs of bf16: [32, columns / 2] words of 32 bits. The padding stays zero,
+// One panel, kPairs: a tile of 16 rows and 32 columns is a transposed matrix of 16 x 16 pairs. The padding stays zero,
 // as fresh memory is.
 void pair_panel(const uint16_t* from, int64_t columns, uint16_t* to) {
+  int64_t k = 0;
   if (columns % 2 == 0) {
-    transpose_panel(reinterpret_cast<const uint32_t*>(from), columns / 2, reinterpret_cast<uint32_t*>(to));
-  } else {
-    for (int64_t k = 0; k < columns; ++k)
-      for (int row = 0; row < kPanelRows; ++row)
-        to[(k / 2) * 2 * kPanelRows + 2 * row + k % 2] = from[row * columns + k];
+    const uint32_t* pairs = reinterpret_cast<const uint32_t*>(from);
+    uint32_t* tile = reinterpret_cast<uint32_t*>(to);
+    for (; k + 32 <= columns; k += 32)
+      for (int row = 0; row < kPanelRows; row += 16, tile += 16 * 16)
+        for (int pair = 0; pair < 16; pair += 4)
+          for (int r = 0; r < 16; r += 4)
+            transpose_square(pairs + (row + r) * (columns / 2) + k / 2 + pair, columns / 2, tile + pair * 16 + r, 16);
   }
+  for (; k < columns; ++k)
+    for (int row = 0; row < kPanelRows; ++row) to[pair_index(k, row)] = from[row * columns + k];
 }
 
 // What one thread packs with: rows of a panel as read, and in the packing's type.
@@ -219,8 +230,7 @@ void CpuMatrix::read_row(int64_t row, float* out) const {
   const char* panel = panel_at(panel_of(row, &lane));
   const uint16_t* halves = reinterpret_cast<const uint16_t*>(panel);
   if (layout == PanelLayout::kPairs) {
-    for (int64_t k = 0; k < columns; ++k)
-      out[k] = to_float(bfloat16_t{halves[(k / 2) * 2 * kPanelRows + 2 * lane + k % 2]});
+    for (int64_t k = 0; k < columns; ++k) out[k] = to_float(bfloat16_t{halves[pair_index(k, lane)]});
   } else if (packing == Packing::kF32) {
     const float* floats = reinterpret_cast<const float*>(panel);
     for (int64_t k = 0; k < columns; ++k) out[k] = floats[k * kPanelRows + lane];

@@ -12,8 +12,8 @@
 
 namespace updraft::compute::cpu {
 
-// kRows: element [panel][k][row]. kPairs: [panel][k / 2][row][k % 2], columns padded to 32, the order that tile
-// instructions multiply bf16 in.
+// kRows: element [panel][k][row]. kPairs: bf16 as tile instructions multiply it, a tile of 16 rows and 32 columns in
+// one KiB: [panel][k / 32][row / 16][pair of k][row % 16][k % 2], columns padded to 32.
 enum class PanelLayout : uint8_t { kRows, kPairs };
 
 struct CpuMatrix final : PackedMatrix {
