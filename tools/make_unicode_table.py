@@ -30,6 +30,26 @@ def isolated_by(pre_tokenizer, filler):
     return {ord(piece) for piece, _ in pre_tokenizer.pre_tokenize_str(text) if len(piece) == 1 and piece != filler}
 
 
+def normalizing():
+    """Code points that a normalization form changes, moves, or puts together with the one before."""
+    characters = [chr(c) for c in CODE_POINTS if c != 10]
+    changed, seconds = set(), set()
+    for form in (normalizers.NFC(), normalizers.NFD(), normalizers.NFKD()):
+        for c, result in zip(characters, form.normalize_str("\n".join(characters)).split("\n")):
+            if result != c:
+                changed.add(ord(c))
+                if isinstance(form, normalizers.NFD):
+                    seconds.update(map(ord, result[1:]))
+    # A combining class other than 0 shows when the character changes places with a mark of class 230 before it or of class 1
+    # behind it.
+    for pattern in ("\u0300{}", "{}\u0334"):
+        texts = ["a" + pattern.format(c) for c in characters]
+        for c, text, result in zip(characters, texts, normalizers.NFD().normalize_str("\n".join(texts)).split("\n")):
+            if ord(c) not in changed and result != text:
+                changed.add(ord(c))
+    return changed | seconds
+
+
 def main():
     category = {}
     for index, name in enumerate(CATEGORIES, 1):
@@ -48,8 +68,11 @@ def main():
     word = isolated_by(pre_tokenizers.Whitespace(), "!") - spaces
     assert ord("a") in word and ord("!") not in word and ord("\u0300") in word
 
+    unstable = normalizing()
+
     def mask(c):
-        return category.get(c, 0) | (c in numeric) << 4 | (c in word) << 5 | (c in punctuation) << 6
+        flags = (c in numeric) << 4 | (c in word) << 5 | (c in punctuation) << 6 | (c in unstable) << 7
+        return category.get(c, 0) | flags
 
     runs, previous = [], -1
     for c in range(0x110000):

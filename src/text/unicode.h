@@ -25,6 +25,7 @@ constexpr uint8_t kCategoryMask = 0x0f;
 constexpr uint8_t kNumericBit = 0x10;      // what the Digits pre-tokenizer calls a digit
 constexpr uint8_t kWordBit = 0x20;         // \w
 constexpr uint8_t kPunctuationBit = 0x40;  // what the Punctuation pre-tokenizer splits at
+constexpr uint8_t kNormalizingBit = 0x80;  // a normalization form may change it, move it, or join it to the one before
 
 class UnicodeClasses {
  public:
