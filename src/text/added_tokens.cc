@@ -43,7 +43,9 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizers& norm
     if (token.found == AddedToken::Found::kNever) continue;
     std::string content = token.content;
     const bool as_is = token.found == AddedToken::Found::kAsIs;
-    if (token.normalized && !as_is) normalize(normalizers, content, true);
+    bool first = true;
+    if (token.normalized && !as_is) normalize(normalizers, content, first);
+    if (token.normalized && content != token.content) renamed_.emplace(token.id, content);
     (token.normalized || as_is ? normalized : raw).emplace_back(std::move(content), int(i));
   }
   raw_.build(raw);

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -32,6 +33,8 @@ class AddedTokens {
   AddedTokens(std::vector<AddedToken> tokens, const Normalizers& normalizers);
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
+  // What a token is found by, where that is not its content: what it decodes to, as in tokenizers 0.23.
+  const std::unordered_map<TokenId, std::string>& renamed() const { return renamed_; }
   bool is_special(std::string_view content) const { return specials_.contains(std::string(content)); }
 
   // Calls on_token(id) and on_text(piece, begins the text) in order. Without parse_special, special tokens are plain
@@ -66,6 +69,7 @@ class AddedTokens {
 
   std::vector<AddedToken> tokens_;
   std::unordered_set<std::string> specials_;
+  std::unordered_map<TokenId, std::string> renamed_;
   Matcher raw_, normalized_;
 };
 

@@ -63,7 +63,7 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, BpeOpti
   };
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     const std::string& text = vocabulary.text(id);
-    if (text.empty() || vocabulary.id_of(text) != id) continue;
+    if (text.empty() || !vocabulary.is_mergeable(id) || vocabulary.id_of(text) != id) continue;
     add_character(text, id);
     if (!options_.ignore_merges) continue;
     if (!options_.byte_level) {

@@ -29,8 +29,8 @@ void add_tokens(const VocabularyData& data, TokenizerParts& parts) {
   parts.vocabulary.reserve(data.tokens.size());
   for (TokenId id = 0; size_t(id) < data.tokens.size(); ++id) {
     const std::string& text = data.tokens[size_t(id)];
-    parts.vocabulary.add(text, id);
     const int type = type_of(data, id);
+    parts.vocabulary.add(text, id, type != kControl && type != kUserDefined);
     if (text.empty() || (type != kControl && type != kUserDefined && type != kUnknown)) continue;
     AddedToken token;
     token.id = id;

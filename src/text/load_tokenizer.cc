@@ -71,7 +71,7 @@ std::unique_ptr<Tokenizer> make_byte_tokenizer(int32_t size) {
     token.id = parts.vocabulary.size();
     token.content = special;
     token.special = true;
-    parts.vocabulary.add(special, token.id);
+    parts.vocabulary.add(special, token.id, false);
     parts.added.push_back(std::move(token));
   }
   for (const std::string& character : byte_level_characters()) parts.vocabulary.add(character, parts.vocabulary.size());

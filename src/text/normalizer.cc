@@ -13,7 +13,7 @@ namespace {
 class Prepend : public Normalizer {
  public:
   Prepend(std::string prefix, bool only_first) : prefix_(std::move(prefix)), only_first_(only_first) {}
-  void normalize(std::string& text, bool first) const override {
+  void normalize(std::string& text, bool& first) const override {
     if (!text.empty() && (first || !only_first_)) text.insert(0, prefix_);
   }
 
@@ -26,7 +26,10 @@ class ReplaceString : public Normalizer {
  public:
   ReplaceString(std::string pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  void normalize(std::string& text, bool) const override { replace_all(text, pattern_, content_); }
+  void normalize(std::string& text, bool& first) const override {
+    if (content_.empty() && text.starts_with(pattern_)) first = false;
+    replace_all(text, pattern_, content_);
+  }
 
  private:
   std::string pattern_, content_;
@@ -35,7 +38,7 @@ class ReplaceString : public Normalizer {
 class ReplaceRegex : public Normalizer {
  public:
   ReplaceRegex(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  void normalize(std::string& text, bool) const override { replace_all(text, pattern_, content_); }
+  void normalize(std::string& text, bool&) const override { replace_all(text, pattern_, content_); }
 
  private:
   Regex pattern_;
@@ -45,7 +48,7 @@ class ReplaceRegex : public Normalizer {
 class Form : public Normalizer {
  public:
   explicit Form(UnicodeForm form) : form_(form) {}
-  void normalize(std::string& text, bool) const override { to_unicode_form(text, form_); }
+  void normalize(std::string& text, bool&) const override { to_unicode_form(text, form_); }
 
  private:
   UnicodeForm form_;
@@ -54,7 +57,7 @@ class Form : public Normalizer {
 class Strip : public Normalizer {
  public:
   Strip(bool left, bool right) : left_(left), right_(right) {}
-  void normalize(std::string& text, bool) const override {
+  void normalize(std::string& text, bool& first) const override {
     const UnicodeClasses& classes = UnicodeClasses::instance();
     size_t begin = 0, end = text.size();
     for (size_t i = 0; left_ && i < end; begin = i) {
@@ -66,6 +69,7 @@ class Strip : public Normalizer {
       if (classes.category(next_code_point(text, i)) != kSpace) break;
       end = previous;
     }
+    if (begin > 0) first = false;
     text = text.substr(begin, end - begin);
   }
 
@@ -75,12 +79,12 @@ class Strip : public Normalizer {
 
 class LowerCase : public Normalizer {
  public:
-  void normalize(std::string& text, bool) const override { text = lower_case(text); }
+  void normalize(std::string& text, bool&) const override { text = lower_case(text); }
 };
 
 }  // namespace
 
-void normalize(const Normalizers& normalizers, std::string& text, bool first) {
+void normalize(const Normalizers& normalizers, std::string& text, bool& first) {
   for (const auto& normalizer : normalizers) normalizer->normalize(text, first);
 }
 

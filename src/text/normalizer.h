@@ -13,12 +13,12 @@ namespace updraft::text {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  // `first`: the stretch begins where the whole text begins.
-  virtual void normalize(std::string& text, bool first) const = 0;
+  // `first`: the stretch begins where the whole text begins; no longer when its beginning is taken away.
+  virtual void normalize(std::string& text, bool& first) const = 0;
 };
 using Normalizers = std::vector<std::unique_ptr<const Normalizer>>;
 
-void normalize(const Normalizers&, std::string& text, bool first);
+void normalize(const Normalizers&, std::string& text, bool& first);
 
 enum class UnicodeForm { kNfc, kNfd, kNfkc, kNfkd };
 

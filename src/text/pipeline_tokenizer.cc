@@ -70,7 +70,8 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts)
       eos_(parts.eos),
       kind_(std::move(parts.kind)),
       special_(size_t(vocabulary_.size())) {
-  for (TokenId id = 0; id < size(); ++id) special_[size_t(id)] = added_.is_special(vocabulary_.text(id));
+  for (TokenId id = 0; id < size(); ++id)
+    special_[size_t(id)] = added_.is_special(vocabulary_.text(id)) || added_.is_special(token(id));
   if (bpe_.never_joins(vocabulary_, kSpaceMark))
     pre_tokenizers_.push_back(make_boundary_split(std::string(kSpaceMark)));
 }
@@ -129,12 +130,19 @@ std::unique_ptr<TokenDecoder> PipelineTokenizer::make_decoder(bool skip_special)
   return std::make_unique<StreamDecoder>(*this, skip_special);
 }
 
+std::string PipelineTokenizer::token(TokenId id) const {
+  if (!added_.renamed().empty()) {
+    if (const auto found = added_.renamed().find(id); found != added_.renamed().end()) return found->second;
+  }
+  return vocabulary_.text(id);
+}
+
 std::string PipelineTokenizer::description() const {
   return fmt::format("{}, {} tokens, {}", kind_, size(), unicode_description());
 }
 
 std::string PipelineTokenizer::token_bytes(TokenId id, bool first, bool skip_special) const {
-  return is_visible(id, skip_special) ? decoded_bytes(decoder_, vocabulary_.text(id), first) : "";
+  return is_visible(id, skip_special) ? decoded_bytes(decoder_, token(id), first) : "";
 }
 
 std::vector<Merge> merges_by_score(const Vocabulary& vocabulary, const std::vector<float>& scores,

@@ -42,7 +42,7 @@ class PipelineTokenizer : public Tokenizer {
   std::unique_ptr<TokenDecoder> make_decoder(bool skip_special) const override;
   int32_t size() const override { return vocabulary_.size(); }
   std::optional<TokenId> id_of(std::string_view token) const override { return vocabulary_.id_of(token); }
-  std::string token(TokenId id) const override { return vocabulary_.text(id); }
+  std::string token(TokenId id) const override;
   bool is_special(TokenId id) const override { return id >= 0 && id < size() && special_[size_t(id)]; }
   std::optional<TokenId> bos() const override { return bos_; }
   std::optional<TokenId> eos() const override { return eos_; }

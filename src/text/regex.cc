@@ -14,6 +14,40 @@ std::string error_message(int code) {
   return reinterpret_cast<const char*>(buffer);
 }
 
+// The members of \s and \w where tokenizer.json files are written for (Oniguruma): PCRE2 counts U+180E as a space, and
+// no marks and connectors as word characters.
+constexpr std::string_view kSpaceMembers =
+    R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr std::string_view kWordMembers = R"(\p{L}\p{M}\p{N}\p{Pc}\x{24b6}-\x{24e9})";
+
+// The pattern with \s and \w (and outside of brackets \S and \W) spelled out.
+std::string spell_out_classes(std::string_view pattern) {
+  std::string out;
+  bool in_brackets = false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c != '\\' || i + 1 == pattern.size()) {
+      if (c == '[') in_brackets = true;
+      if (c == ']') in_brackets = false;
+      out += c;
+      continue;
+    }
+    const char escaped = pattern[++i];
+    const bool negated = escaped == 'S' || escaped == 'W';
+    const std::string_view members = escaped == 's' || escaped == 'S'   ? kSpaceMembers
+                                     : escaped == 'w' || escaped == 'W' ? kWordMembers
+                                                                        : std::string_view();
+    if (members.empty() || (negated && in_brackets)) {
+      out += {c, escaped};
+    } else if (in_brackets) {
+      out += members;
+    } else {
+      out.append(negated ? "[^" : "[").append(members).append("]");
+    }
+  }
+  return out;
+}
+
 struct FreeMatchData {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
@@ -31,7 +65,8 @@ Regex::Regex(const std::string& pattern) : impl_(std::make_unique<Impl>()) {
   int error = 0;
   PCRE2_SIZE offset = 0;
   impl_->pattern = pattern;
-  impl_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
+  const std::string spelled = spell_out_classes(pattern);
+  impl_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(), PCRE2_UTF | PCRE2_UCP,
                               &error, &offset, nullptr);
   if (impl_->code == nullptr) {
     fail("The tokenizer's regular expression '{}' is not supported: {} at offset {}.", pattern, error_message(error),

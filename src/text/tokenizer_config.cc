@@ -27,7 +27,7 @@ void add(TokenizerParts& parts, AddedToken token) {
     token.id = *id;
   } else {
     if (token.id < 0 || !parts.vocabulary.text(token.id).empty()) token.id = parts.vocabulary.size();
-    parts.vocabulary.add(token.content, token.id);
+    parts.vocabulary.add(token.content, token.id, false);
   }
   const auto known = std::find_if(parts.added.begin(), parts.added.end(),
                                   [&](const AddedToken& other) { return other.content == token.content; });

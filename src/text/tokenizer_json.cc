@@ -158,7 +158,7 @@ void Reader::read_added_tokens(const Json& tokens) {
     if (const auto id = parts_.vocabulary.id_of(added.content)) {
       added.id = *id;
     } else {
-      parts_.vocabulary.add(added.content, added.id);
+      parts_.vocabulary.add(added.content, added.id, false);
     }
     parts_.added.push_back(std::move(added));
   }

@@ -13,19 +13,22 @@ constexpr size_t kLongestToken = 4096;
 
 }  // namespace
 
-void Vocabulary::add(std::string text, TokenId id) {
+void Vocabulary::add(std::string text, TokenId id, bool mergeable) {
   if (id < 0 || id > kLargestId)
     fail("The tokenizer gives the token '{}' the id {}, which is outside [0, {}].", text, id, kLargestId);
   if (text.size() > kLongestToken || !is_valid_utf8(text)) {
     fail("The tokenizer's token {} is not UTF-8 or longer than {} bytes.", id, kLongestToken);
   }
-  if (size_t(id) >= texts_.size()) texts_.resize(size_t(id) + 1);
+  pad(id + 1);
   ids_.emplace(text, id);
   texts_[size_t(id)] = std::move(text);
+  mergeable_[size_t(id)] = mergeable;
 }
 
 void Vocabulary::pad(int32_t size) {
-  if (size_t(size) > texts_.size()) texts_.resize(size_t(size));
+  if (size <= this->size()) return;
+  texts_.resize(size_t(size));
+  mergeable_.resize(size_t(size));
 }
 
 std::optional<TokenId> Vocabulary::id_of(std::string_view text) const {
