@@ -21,7 +21,7 @@ struct ModelShape {
 ModelShape random_shape(test::Random& random) {
   ModelShape s{};
   s.hidden = random.integer(1, 130);
-  s.intermediate = random.integer(1, 200);
+  s.intermediate = random.integer(1, random.chance(0.3) ? 1300 : 200);
   s.vocabulary = random.integer(2, 120);
   s.key_value_heads = int(random.integer(1, 3));
   s.query_heads = s.key_value_heads * int(random.integer(1, 8));

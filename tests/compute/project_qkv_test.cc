@@ -1,6 +1,8 @@
 // project_qkv: q|k|v = norm(x) W^T + b, q and k heads normed and rotated, k and v stored in the cache's type. What was
 // stored is read back through attend: with a window of one position its output is V itself; with two, their mixture is
 // a function of K.
+#include <optional>
+
 #include "tests/compute/contract.h"
 
 namespace updraft::compute {
@@ -13,7 +15,8 @@ struct Problem {
   DType kv_dtype = DType::kF32;
   Matrix w;
   FloatRows x;
-  std::vector<float> norm, query_norm, key_norm;
+  std::optional<RandomNorm> norm;
+  std::vector<float> query_norm, key_norm;
   float head_epsilon = 1e-6f;
   RopeTables ropes;
 };
@@ -48,8 +51,9 @@ Problem random_problem(test::Random& random) {
   p.w = Matrix::random(random, {p.spec.query_heads * d, p.spec.key_value_heads * d, p.spec.key_value_heads * d},
                        p.hidden, p.packing, 0.5);
   p.x = random_rows(random, p.rows, p.hidden);
-  p.norm = RandomNorm(random, p.hidden).weight;
+  p.norm.emplace(random, p.hidden);
   if (random.chance(0.5)) {
+    p.head_epsilon = random.chance(0.5) ? 1e-6f : 0.05f;
     p.query_norm = RandomNorm(random, d).weight;
     p.key_norm = RandomNorm(random, d).weight;
   }
@@ -97,7 +101,7 @@ Outcome run_problem(Machine& machine, const Problem& p, uint64_t layout_stream, 
   const int64_t queries = int64_t(spec.query_heads) * spec.head_dim;
   const KvCachePtr kv = machine.allocate_kv({2, spec.key_value_heads, spec.head_dim, p.kv_dtype}, pool);
   const Weight weight = p.w.on(machine);
-  const Norm norm{machine.pack_vector(p.norm), 1e-5f};
+  const Norm norm = p.norm->on(machine);
   const Rows x = write(machine, p.x, p.hidden), q = machine.allocate_rows(p.rows, queries);
   const Rows probes = write(machine, probe, queries), out = machine.allocate_rows(p.rows, queries);
   Outcome outcome;
@@ -172,9 +176,7 @@ class ProjectQkvContract : public Contract {
     const MachineInfo info = machine_->info();
     int64_t stored = 0, same = 0;
     for (size_t r = 0; r < size_t(p.rows); ++r) {
-      RandomNorm norm(random, 0);
-      norm.weight = p.norm;
-      const std::vector<double> normed = norm(p.x[r]);
+      const std::vector<double> normed = (*p.norm)(p.x[r]);
       const RopeTable& rope = *p.ropes.tables[size_t(in.sequences[r] % 3)];
       for (int64_t head = 0; head < p.spec.query_heads; ++head) {
         const Bounded q = head_of(info, p, normed, head, &p.query_norm, &rope, in.positions[r]);
@@ -211,10 +213,7 @@ class ProjectQkvContract : public Contract {
       for (int64_t head = 0; head < p.spec.query_heads; ++head) {
         double change = 0, largest = 0;
         for (size_t key_row = r - 1; key_row <= r; ++key_row) {
-          test::Random unused(0);
-          RandomNorm norm(unused, 0);
-          norm.weight = p.norm;
-          const Bounded k = head_of(info, p, norm(p.x[key_row]), p.spec.query_heads + head / group, &p.key_norm,
+          const Bounded k = head_of(info, p, (*p.norm)(p.x[key_row]), p.spec.query_heads + head / group, &p.key_norm,
                                     p.ropes.tables[size_t(in.sequences[r] % 3)].get(), in.positions[key_row]);
           double error = 0, size = 0;
           for (int64_t i = 0; i < d; ++i) {
