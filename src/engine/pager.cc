@@ -65,7 +65,7 @@ std::optional<Pager::Copy> Pager::admit(PageTable& table, const SharedStart& sta
     table.pages.push_back(page);
   }
   CHECK(pool_.reserve(table.promised - start.pages));
-  if (!start.copies_page) return std::nullopt;
+  if (start.sibling == nullptr || !start.copies_page) return std::nullopt;
   const Copy copy{start.sibling->pages[size_t(start.pages)], pool_.take()};
   table.pages.push_back(copy.to);
   return copy;

@@ -73,6 +73,11 @@ class Law : public testing::TestWithParam<std::string> {
     options.max_sequences = random.integer(1, 8);
     options.prefix_reuse = random.chance(0.7);
     options.unbounded_tokens = random.integer(1, 32);
+    if (max_rows == 64) {  // crowded on purpose: who has no limit is pre-empted again and again
+      options.kv_tokens = max_context;
+      options.max_sequences = 8;
+      options.unbounded_tokens = 1;
+    }
     return options;
   }
 
@@ -129,8 +134,8 @@ void Law::run_everywhere(int window, int traces) const {
   EXPECT_GT(hits, 0) << "no trace hit a prefix";
 }
 
-TEST_P(Law, RequestsAnswerAsIfAlone) { run_everywhere(0, 30); }
-TEST_P(Law, RequestsAnswerAsIfAloneWithAWindow) { run_everywhere(21, 30); }
+TEST_P(Law, RequestsAnswerAsIfAlone) { run_everywhere(0, 12); }
+TEST_P(Law, RequestsAnswerAsIfAloneWithAWindow) { run_everywhere(21, 12); }
 
 TEST_P(Law, LogitsDoNotDependOnTheChunk) {
   for (const auto& [window, rope] : {std::pair{0, checkpoint::RopeKind::kDefault},
