@@ -88,6 +88,10 @@ TEST(Jinja, KeepsWithinItsLimits) {
            "{% set n = namespace(v=[1]) %}{% for i in range(10000) %}{% set n.v = n.v|map('upper') %}{% endfor %}",
            "{% set n = namespace(v='') %}{% for i in range(10000) %}{% set n.v = {'a': n.v}.get %}{% endfor %}",
            "{% for i in range(100000) %}{{ 'x' * 100000 }}{% endfor %}",
+           "{% set n = namespace(v=0) %}{% for i in range(20000) %}{% set n.v = namespace(v=n.v) %}{% endfor %}{{ n.v "
+           "}}",
+           "{% set n = namespace(v=0) %}{% for i in range(9000) %}{% for j in [n.v] %}{% set n.v = loop %}{% endfor "
+           "%}{% endfor %}",
        }) {
     SCOPED_TRACE(source);
     EXPECT_THROW(render(source), TemplateError);

@@ -365,15 +365,10 @@ ExpressionPointer ExpressionParser::subscript(ExpressionPointer object) {
     indices.push_back(subscripted());
     deepest = std::max(deepest, depth_of(indices.back()));
   }
-  if (indices.empty()) tokens_.fail_here("expected an index, got ']'");
   tokens_.expect_operator("]");
-  ExpressionPointer index = std::move(indices[0]);
-  if (indices.size() > 1) {
-    indices[0] = std::move(index);
-    index = make(ListNode{std::move(indices), true}, line, deepest);
-    ++deepest;
-  }
-  return make(ItemNode{std::move(object), std::move(index)}, line, deepest);
+  if (indices.size() == 1) return make(ItemNode{std::move(object), std::move(indices[0])}, line, deepest);
+  ExpressionPointer index = make(ListNode{std::move(indices), true}, line, deepest);
+  return make(ItemNode{std::move(object), std::move(index)}, line, deepest + 1);
 }
 
 ExpressionPointer ExpressionParser::subscripted() {

@@ -50,7 +50,7 @@ int64_t LoopObject::total() {
   return *length_;
 }
 
-std::string LoopObject::representation() const { return fmt::format("<LoopContext {}/{}>", index_ + 1, *length()); }
+std::string LoopObject::representation(int) const { return fmt::format("<LoopContext {}/{}>", index_ + 1, *length()); }
 
 bool LoopObject::changed(Interpreter& interpreter, const Value& values) {
   if (!owned_) interpreter.own(shared_from_this());  // the values may hold the loop itself

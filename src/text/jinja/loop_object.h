@@ -22,7 +22,7 @@ class LoopObject : public Object, public std::enable_shared_from_this<LoopObject
   void clear();
 
   std::string type_name() const override { return "LoopContext"; }
-  std::string representation() const override;
+  std::string representation(int depth) const override;
   std::optional<int64_t> length() const override { return const_cast<LoopObject*>(this)->total(); }
   std::optional<Value> attribute(std::string_view name) override;
   bool callable() const override { return true; }

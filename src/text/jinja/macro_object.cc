@@ -6,7 +6,7 @@
 
 namespace updraft::text::jinja {
 
-std::string MacroObject::representation() const {
+std::string MacroObject::representation(int) const {
   return macro_->name.empty() ? "<Macro anonymous>" : "<Macro " + quoted(macro_->name) + ">";
 }
 
@@ -30,7 +30,9 @@ MacroBinding bind_macro(const MacroDefinition& macro, const Arguments& given) {
   for (size_t i = 0; i < taken; ++i) binding.values[i] = given.positional[i];
   Dict rest;
   std::optional<Value> caller;
-  for (const auto& [name, value] : given.named) {
+  for (const auto& argument : given.named) {
+    const std::string& name = argument.first;
+    const Value& value = argument.second;
     auto parameter = std::find_if(macro.parameters.begin() + static_cast<std::ptrdiff_t>(taken), macro.parameters.end(),
                                   [&](const Parameter& candidate) { return candidate.text == name; });
     if (parameter != macro.parameters.end()) {

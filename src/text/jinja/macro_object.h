@@ -15,7 +15,7 @@ class MacroObject : public Object {
   MacroObject(std::shared_ptr<const MacroDefinition> macro, ScopePointer scope)
       : macro_(std::move(macro)), scope_(std::move(scope)) {}
   std::string type_name() const override { return "Macro"; }
-  std::string representation() const override;
+  std::string representation(int depth) const override;
   std::optional<Value> attribute(std::string_view name) override;
   bool callable() const override { return true; }
   Value call(Interpreter& interpreter, const Arguments& arguments) override {

@@ -17,7 +17,7 @@ int64_t Range::at(int64_t position) const {
                               static_cast<uint64_t>(position) * static_cast<uint64_t>(step_));
 }
 
-std::string Range::representation() const {
+std::string Range::representation(int) const {
   int64_t stop = at(count_);
   return step_ == 1 ? fmt::format("range({}, {})", start_, stop)
                     : fmt::format("range({}, {}, {})", start_, stop, step_);
@@ -70,11 +70,11 @@ std::string DictView::type_name() const {
   return part_ == Part::kKeys ? "dict_keys" : part_ == Part::kValues ? "dict_values" : "dict_items";
 }
 
-std::string DictView::representation() const {
+std::string DictView::representation(int depth) const {
   std::vector<Value> items;
   std::shared_ptr<Cursor> cursor = const_cast<DictView*>(this)->iterate();
   for (Value item; cursor->next(item);) items.push_back(item);
-  return type_name() + "(" + jinja::representation(Value::list(std::move(items))) + ")";
+  return type_name() + "(" + jinja::representation(Value::list(std::move(items)), depth + 1) + ")";
 }
 
 std::shared_ptr<Cursor> DictView::iterate() {
@@ -103,7 +103,7 @@ Iterator::Iterator(std::shared_ptr<Cursor> cursor, uint32_t depth, uint64_t weig
   if (depth_ > kMaxValueDepth) refuse("values are nested more than {} levels deep", kMaxValueDepth);
 }
 
-std::string Iterator::representation() const { return "<" + name_ + " object>"; }
+std::string Iterator::representation(int) const { return "<" + name_ + " object>"; }
 
 Value make_iterator(const Value& source, std::function<bool(Value&)> next, std::string name,
                     const std::vector<Value>& held) {
@@ -113,14 +113,14 @@ Value make_iterator(const Value& source, std::function<bool(Value&)> next, std::
                                           std::move(name)));
 }
 
-std::string Namespace::representation() const {
+std::string Namespace::representation(int depth) const {
   if (writing_) return "<Namespace {...}>";
   struct Writing {
     bool& flag;
     explicit Writing(bool& f) : flag(f) { flag = true; }
     ~Writing() { flag = false; }
   } writing(writing_);
-  return "<Namespace " + jinja::representation(Value::dict(values_)) + ">";
+  return "<Namespace " + jinja::representation(Value::dict(values_), depth + 1) + ">";
 }
 
 std::optional<Value> Namespace::attribute(std::string_view name) {

@@ -15,7 +15,7 @@ class Range : public Object {
  public:
   Range(int64_t start, int64_t step, int64_t count) : start_(start), step_(step), count_(count) {}
   std::string type_name() const override { return "range"; }
-  std::string representation() const override;
+  std::string representation(int depth) const override;
   bool truthy() const override { return count_ > 0; }
   std::optional<int64_t> length() const override { return count_; }
   std::shared_ptr<Cursor> iterate() override;
@@ -37,7 +37,7 @@ class DictView : public Object {
   enum class Part { kKeys, kValues, kItems };
   DictView(Value dict, Part part) : dict_(std::move(dict)), part_(part) {}
   std::string type_name() const override;
-  std::string representation() const override;
+  std::string representation(int depth) const override;
   bool truthy() const override { return dict_.dict().size() > 0; }
   std::optional<int64_t> length() const override { return static_cast<int64_t>(dict_.dict().size()); }
   std::shared_ptr<Cursor> iterate() override;
@@ -55,7 +55,7 @@ class Iterator : public Object {
  public:
   Iterator(std::shared_ptr<Cursor> cursor, uint32_t depth, uint64_t weight, std::string name = "generator");
   std::string type_name() const override { return name_; }
-  std::string representation() const override;
+  std::string representation(int depth) const override;
   std::shared_ptr<Cursor> iterate() override { return cursor_; }
   uint32_t depth() const override { return depth_; }
   uint64_t weight() const override { return weight_; }
@@ -85,7 +85,7 @@ Value make_iterator(const Value& source, std::function<bool(Value&)> next, std::
 class Namespace : public Object {
  public:
   std::string type_name() const override { return "Namespace"; }
-  std::string representation() const override;
+  std::string representation(int depth) const override;
   std::optional<Value> attribute(std::string_view name) override;
   std::optional<Value> item(const Value& key) override;
   void set(std::string_view name, Value value);

@@ -262,7 +262,7 @@ void Dict::erase(std::string_view key) {
   *this = std::move(rest);
 }
 
-std::string Object::representation() const { return fmt::format("<{} object>", type_name()); }
+std::string Object::representation(int) const { return fmt::format("<{} object>", type_name()); }
 
 Value Object::call(Interpreter&, const Arguments&) { refuse("'{}' object is not callable", type_name()); }
 

@@ -152,8 +152,8 @@ class Interpreter;
 class Object {
  public:
   virtual ~Object() = default;
-  virtual std::string type_name() const = 0;  // Python's: "range", "function"
-  virtual std::string representation() const;
+  virtual std::string type_name() const = 0;            // Python's: "range", "function"
+  virtual std::string representation(int depth) const;  // repr(); depth: of the values around it
   virtual bool truthy() const { return true; }
   virtual std::optional<int64_t> length() const { return std::nullopt; }
   virtual std::shared_ptr<Cursor> iterate() { return nullptr; }  // null: not iterable
@@ -173,7 +173,7 @@ class Function : public Object {
   // `held`: the depth of the values that the body holds on to.
   Function(std::string name, Body body, uint32_t held = 0);
   std::string type_name() const override { return "function"; }
-  std::string representation() const override { return "<function " + name_ + ">"; }
+  std::string representation(int) const override { return "<function " + name_ + ">"; }
   uint32_t depth() const override { return depth_; }
   bool callable() const override { return true; }
   Value call(Interpreter& interpreter, const Arguments& arguments) override { return body_(interpreter, arguments); }

@@ -9,7 +9,7 @@
 namespace updraft::text::jinja {
 namespace {
 
-constexpr int kMaxRepresentationDepth = 400;  // a namespace may hold itself
+constexpr int kMaxRepresentationDepth = 300;  // a namespace may hold itself
 
 void append_representation(std::string& out, const Value& value, int depth);
 
@@ -60,7 +60,7 @@ void append_representation(std::string& out, const Value& value, int depth) {
       append_dict(out, value.dict(), depth + 1);
       break;
     case Value::Kind::kObject:
-      out += value.object()->representation();
+      out += value.object()->representation(depth + 1);
       break;
     default:
       out += to_text(value);
@@ -255,9 +255,9 @@ std::string to_text(const Value& value) {
   }
 }
 
-std::string representation(const Value& value) {
+std::string representation(const Value& value, int depth) {
   std::string out;
-  append_representation(out, value, 0);
+  append_representation(out, value, depth);
   return out;
 }
 
