@@ -62,7 +62,9 @@ void add_configured_tokens(const TokenizerConfig& config, const std::string& fil
     }
     tokens.push_back(read_added_token(value, id, file));
   }
-  for (const auto& [content, id] : config.added_tokens.items()) {
+  for (const auto& item : config.added_tokens.items()) {
+    const std::string& content = item.key();
+    const Json& id = item.value();
     if (!id.is_number_integer())
       fail("{}: the id of '{}' is not an integer.", (config.folder / "added_tokens.json").string(), content);
     const bool known =
