@@ -1,0 +1,224 @@
+// The tokenizer's own promises: what it refuses, what a folder's configuration changes, GGUF vocabularies, long words,
+// threads.
+#include "text/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/error_text.h"
+#include "tests/support/goldens.h"
+#include "tests/support/random.h"
+#include "tests/support/temporary_folder.h"
+#include "text/utf8.h"
+
+namespace updraft::text {
+namespace {
+
+using Json = nlohmann::json;
+using Ids = std::vector<TokenId>;
+using test::error_text;
+using testing::HasSubstr;
+
+Json read_json(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return Json::parse(file);
+}
+
+Json small_tokenizer() {
+  return {
+      {"added_tokens", {{{"id", 5}, {"content", "<s>"}, {"special", true}}}},
+      {"model",
+       {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}, {"▁", 3}, {"▁a", 4}}}, {"merges", {"a b", "▁ a"}}}},
+      {"decoder", {{"type", "Fuse"}}}};
+}
+
+class Folder {
+ public:
+  std::filesystem::path write(const char* name, const Json& json) {
+    std::ofstream(folder_.path() / name) << json;
+    return folder_.path() / name;
+  }
+  std::unique_ptr<Tokenizer> open() const { return load_tokenizer(folder_.path()); }
+  std::string refusal(const Json& tokenizer) {
+    const auto path = write("tokenizer.json", tokenizer);
+    return error_text([&] { load_tokenizer(path); });
+  }
+
+ private:
+  test::TemporaryFolder folder_;
+};
+
+TEST(Tokenizer, RefusesWhatItDoesNotKnowByName) {
+  Folder folder;
+  EXPECT_EQ(folder.refusal(small_tokenizer()), "");
+  const auto with = [](const char* key, const Json& value) {
+    Json json = small_tokenizer();
+    json[key] = value;
+    return json;
+  };
+  EXPECT_THAT(folder.refusal(with("normalizer", {{"type", "Precompiled"}})), HasSubstr("normalizer 'Precompiled'"));
+  EXPECT_THAT(folder.refusal(with("pre_tokenizer", {{"type", "UnicodeScripts"}})), HasSubstr("'UnicodeScripts'"));
+  EXPECT_THAT(folder.refusal(with("decoder", {{"type", "WordPiece"}})), HasSubstr("decoder 'WordPiece'"));
+  EXPECT_THAT(folder.refusal(with("post_processor", {{"type", "Odd"}})), HasSubstr("post_processor 'Odd'"));
+  EXPECT_THAT(folder.refusal(with("model", {{"type", "Unigram"}})), HasSubstr("model 'Unigram'"));
+  EXPECT_THAT(folder.refusal(with("pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}})),
+              HasSubstr("(a"));
+  EXPECT_THAT(folder.refusal(with("pre_tokenizer", {{"type", "Metaspace"}, {"split", 3}})), HasSubstr("'split'"));
+  Json json = small_tokenizer();
+  json["model"]["merges"].push_back("a c");
+  EXPECT_THAT(folder.refusal(json), HasSubstr("merge 2 names 'c'"));
+  json = small_tokenizer();
+  json["model"]["vocab"]["z"] = 4000000000;
+  EXPECT_THAT(folder.refusal(json), HasSubstr("'z'"));
+  json = small_tokenizer();
+  json["model"]["end_of_word_suffix"] = "</w>";
+  EXPECT_THAT(folder.refusal(json), HasSubstr("end_of_word_suffix"));
+  EXPECT_THAT(folder.refusal(Json::array()), HasSubstr("not a JSON object"));
+  EXPECT_THAT(error_text([] { load_tokenizer("/nowhere/tokenizer.json"); }), HasSubstr("/nowhere/tokenizer.json"));
+}
+
+TEST(Tokenizer, ConfigurationDecidesWhatSurroundsATextAndWhatIsSpecial) {
+  Folder folder;
+  folder.write("tokenizer.json", small_tokenizer());
+  EXPECT_EQ(folder.open()->encode("ab", {.add_special = true}), (Ids{2}));
+
+  Json config = {{"tokenizer_class", "LlamaTokenizerFast"}, {"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}};
+  folder.write("tokenizer_config.json", config);
+  auto tokenizer = folder.open();
+  EXPECT_EQ(tokenizer->encode("ab", {.add_special = true}), (Ids{5, 2}));  // LlamaTokenizer adds BOS unless told not to
+  EXPECT_EQ(tokenizer->bos(), 5);
+  EXPECT_EQ(tokenizer->eos(), 6);  // not in tokenizer.json: a new id
+  EXPECT_EQ(tokenizer->encode("ab</s>"), (Ids{2, 6}));
+  EXPECT_EQ(tokenizer->encode("ab<s>", {.parse_special = false}),
+            (Ids{2}));  // no unknown token: what is unknown vanishes
+  EXPECT_EQ(tokenizer->decode(Ids{5, 2, 6}, true), "ab");
+  EXPECT_EQ(tokenizer->decode(Ids{5, 2, 6}, false), "<s>ab</s>");
+
+  config["add_bos_token"] = false;
+  config["add_eos_token"] = true;
+  config["added_tokens_decoder"] = {{"6", {{"content", "</s>"}, {"special", true}, {"lstrip", true}}}};
+  folder.write("tokenizer_config.json", config);
+  tokenizer = folder.open();
+  EXPECT_EQ(tokenizer->encode("ab", {.add_special = true}), (Ids{2, 6}));
+  EXPECT_EQ(tokenizer->encode("ab  </s>▁a"), (Ids{2, 6, 4}));  // lstrip takes the spaces
+
+  config = {{"tokenizer_class", "Other"}, {"bos_token", "<s>"}};
+  folder.write("tokenizer_config.json", config);
+  EXPECT_EQ(folder.open()->encode("ab", {.add_special = true}), (Ids{2}));
+}
+
+// The golden tokenizers' vocabularies as a GGUF file would hold them give the same ids.
+TEST(GoldenTokenizer, GgufVocabularies) {
+  const std::vector<std::pair<std::string, std::string>> styles = {
+      {"gpt2", "gpt-2"}, {"llama3", "llama-bpe"}, {"qwen2", "qwen2"}, {"smollm", "smollm"}, {"tekken", "tekken"}};
+  for (const auto& [style, pre] : styles) {
+    SCOPED_TRACE(style);
+    const auto path = test::find_golden("tokenizers/" + style + "/tokenizer.json");
+    const Json json = read_json(path);
+    VocabularyData data;
+    data.model = "gpt2";
+    data.pre = pre;
+    const auto add = [&](const std::string& token, size_t id, int type) {
+      if (data.tokens.size() <= id) data.tokens.resize(id + 1), data.types.resize(id + 1, 5);
+      data.tokens[id] = token;
+      data.types[id] = type;
+    };
+    for (const auto& item : json["model"]["vocab"].items()) add(item.key(), item.value(), 1);
+    for (const Json& token : json["added_tokens"]) {
+      if (token["normalized"] || token["lstrip"]) continue;  // GGUF cannot say this
+      add(token["content"], token["id"], token["special"] ? 3 : 4);
+    }
+    for (const Json& merge : json["model"]["merges"]) {
+      data.merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+    }
+    const auto ours = make_tokenizer(data), wanted = load_tokenizer(path);
+    std::ifstream file(path.parent_path() / "tokenize.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      const Json golden = Json::parse(line);
+      if (!golden.contains("text")) continue;
+      const std::string text = golden["text"];
+      if (style == "qwen2" && (text.find("strip") != text.npos || text.find("ﬁn") != text.npos)) continue;
+      EXPECT_EQ(ours->encode(text), golden["ids"].get<Ids>()) << text;
+    }
+    EXPECT_EQ(ours->decode(Ids{300, 301, 302}, true), wanted->decode(Ids{300, 301, 302}, true));
+    data.pre = "unheard-of";
+    EXPECT_THAT(error_text([&] { make_tokenizer(data); }), HasSubstr("'unheard-of'"));
+    data.model = "bert";
+    EXPECT_THAT(error_text([&] { make_tokenizer(data); }), HasSubstr("'bert'"));
+  }
+}
+
+TEST(Tokenizer, BytesComeBackFromTheEmbeddedVocabulary) {
+  const auto tokenizer = make_byte_tokenizer(32000);
+  EXPECT_EQ(tokenizer->size(), 32000);
+  EXPECT_EQ(tokenizer->encode("<s>A", {.add_special = true}), (Ids{1, 1, 3 + 'A'}));
+  EXPECT_EQ(tokenizer->token(31999), "");
+  EXPECT_EQ(tokenizer->decode(Ids{31999, 3 + 'x', 2, -7, 99999}, true), "x");
+  test::Random random(3);
+  for (int i = 0; i < 200; ++i) {
+    std::string text;
+    for (int64_t k = random.integer(0, 30); k > 0; --k) text += char(random.integer(0, 255));
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(text), false), replace_invalid_utf8(text));
+  }
+  EXPECT_THAT(error_text([] { make_byte_tokenizer(258); }), HasSubstr("258"));
+}
+
+// A megabyte of one character, and other texts with no place to cut: n log n. The bound is a hundred times what it
+// takes.
+TEST(Tokenizer, NoTextTakesQuadraticTime) {
+  std::vector<std::unique_ptr<Tokenizer>> tokenizers;
+  for (const char* name : {"tokenizers/gpt2", "tokenizers/llama3", "tokenizers/qwen2", "tokenizers/tekken",
+                           "tokenizers/smollm", "mistral-7b-instruct-v0.2/old", "mistral-7b-instruct-v0.2/new"}) {
+    if (const auto path = test::find_golden(name); !path.empty()) tokenizers.push_back(load_tokenizer(path));
+  }
+  ASSERT_GE(tokenizers.size(), 5u);
+  constexpr size_t kBytes = 1 << 20;
+  for (const std::string part :
+       {"a", " ", "\n", "ab", "é", "\u0301", "\u0301\u0323", "日A", "'", "1", " \n", "<s", "▁", "\t a"}) {
+    std::string text;
+    while (text.size() < kBytes) text += part;
+    for (const auto& tokenizer : tokenizers) {
+      const auto start = std::chrono::steady_clock::now();
+      const Ids ids = tokenizer->encode(text);
+      const std::string back = tokenizer->decode(ids, false);
+      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60)) << part;
+      EXPECT_GT(back.size(), kBytes / 4) << part;  // U+2581 comes back as a space
+    }
+  }
+}
+
+TEST(Tokenizer, ManyThreadsGetTheSameIds) {
+  const auto folder = test::find_golden("tokenizers/llama3");
+  const auto tokenizer = load_tokenizer(folder);
+  std::vector<std::string> texts;
+  std::vector<Ids> wanted;
+  std::ifstream file(folder / "tokenize.jsonl");
+  for (std::string line; std::getline(file, line);) {
+    const Json golden = Json::parse(line);
+    if (!golden.contains("text")) continue;
+    texts.push_back(golden["text"]);
+    wanted.push_back(golden["ids"].get<Ids>());
+  }
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4);
+  for (size_t member = 0; member < wrong.size(); ++member) {
+    threads.emplace_back([&, member] {
+      for (size_t i = 0; i < texts.size() * 3; ++i) {
+        const size_t at = (i * (member + 1)) % texts.size();
+        wrong[member] += tokenizer->encode(texts[at]) != wanted[at];
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
+}  // namespace
+}  // namespace updraft::text
