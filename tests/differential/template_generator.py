@@ -22,7 +22,7 @@ METHODS = [
     "upper()", "strip()", "split()", "split(',')", "split(' ', 1)", "lstrip()", "rstrip('c')", "startswith('a')",
     "endswith('c')", "replace('a', 'zz')", "title()", "capitalize()", "find('b')", "count('a')", "join(words)", "items()",
     "get('name')", "get('nope', 5)", "keys()|list", "values()|list", "isdigit()", "isalpha()", "splitlines()",
-    "removeprefix('a')", "index('b')", "append(1)", "pop()", "update({})", "format(1, 2)", "nope", "name", "0", "copy()",
+    "removeprefix('a')", "index('b')", "append(1)", "extend(words)", "update({})", "format(1, 2)", "nope", "name", "0", "copy()",
     "rsplit(None, 1)", "partition(' ')", "zfill(5)", "center(7, '*')", "swapcase()", "islower()", "rfind('a')",
 ]
 OPERATORS = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", "<=", ">", ">=", "and", "or", "in", "not in", "**"]

@@ -204,7 +204,8 @@ class PercentFormatter {
       convert(text, i);
       check_string_size(out_.size());
     }
-    bool mapping = arguments_.is_dict() || arguments_.is_list() || arguments_.is_undefined();
+    bool mapping = arguments_.is_dict() || arguments_.is_list() || arguments_.is_undefined() ||
+                   (arguments_.is_object() && arguments_.object()->indexable());
     if (arguments_.is_tuple() ? used_ < arguments_.items().size() : (used_ == 0 && !mapping)) {
       refuse("not all arguments converted during string formatting");
     }
