@@ -18,8 +18,9 @@ std::string error_message(int code) {
 // no marks and connectors as word characters.
 constexpr std::string_view kSpaceMembers =
     R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+constexpr std::string_view kWordsOutsideBrackets = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";  // a quirk of Oniguruma
 constexpr std::string_view kWordMembers =
-    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 
 // The pattern with \s and \w (and outside of brackets \S and \W) spelled out.
 std::string spell_out_classes(std::string_view pattern) {
@@ -43,7 +44,8 @@ std::string spell_out_classes(std::string_view pattern) {
     } else if (in_brackets) {
       out += members;
     } else {
-      out.append(negated ? "[^" : "[").append(members).append("]");
+      out.append(negated ? "[^" : "[").append(members);
+      out.append(members == kWordMembers ? kWordsOutsideBrackets : std::string_view()).append("]");
     }
   }
   return out;

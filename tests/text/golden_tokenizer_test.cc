@@ -1,11 +1,13 @@
 // The tokenizer against what transformers and sentencepiece made of the same texts (../shared/models, tests/golden).
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "tests/support/goldens.h"
 #include "text/tokenizer.h"
 
@@ -92,6 +94,33 @@ TEST(GoldenTokenizer, RenderedPromptsOfMistral) {
     }
   }
   EXPECT_GT(prompts, 70);
+}
+
+// SmolLM2's vocabulary, from its GGUF file: the article's prompts, two passages, and the text of what it generated.
+TEST(GoldenTokenizer, SmolLm2FromItsGgufFile) {
+  const auto golden = test::find_golden("smollm2-135m-instruct/golden.json");
+  if (golden.empty()) GTEST_SKIP() << "smollm2-135m-instruct/golden.json is not in the goldens' folder";
+  const char* named = std::getenv("UPDRAFT_SMOLLM2");
+  const std::filesystem::path source = UPDRAFT_SOURCE_DIR;
+  std::filesystem::path path = named == nullptr ? "" : named;
+  for (const char* place : {"../.cache/smollm2", "../../.cache/smollm2"}) {
+    const auto candidate = source / place / "SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (path.empty() && std::filesystem::exists(candidate)) path = candidate;
+  }
+  if (path.empty()) GTEST_SKIP() << "no SmolLM2-135M-Instruct.Q4_1.gguf; name it in UPDRAFT_SMOLLM2";
+  const auto checkpoint = checkpoint::open_checkpoint(path);
+  const checkpoint::EmbeddedVocabulary& v = *checkpoint->vocabulary();
+  const auto tokenizer = make_tokenizer({v.model, v.pre, v.tokens, v.scores, v.types, v.merges, v.bos_id, v.eos_id,
+                                         v.unknown_id, v.padding_id, v.add_bos, v.add_eos, v.add_space_prefix});
+  std::ifstream file(golden);
+  const Json json = Json::parse(file);
+  for (const Json& chat : json.at("chats")) {
+    EXPECT_EQ(tokenizer->encode(chat.at("prompt").get<std::string>()), chat.at("ids").get<Ids>());
+    EXPECT_EQ(tokenizer->decode(chat.at("greedy").get<Ids>(), true), chat.at("text").get<std::string>());
+  }
+  for (const Json& passage : json.at("passages")) {
+    EXPECT_EQ(tokenizer->encode(passage.at("text").get<std::string>()), passage.at("ids").get<Ids>());
+  }
 }
 
 }  // namespace
