@@ -93,7 +93,7 @@ def main():
     options.add_argument("--random", type=int, default=500)
     options.add_argument("--seed", type=int, default=None)
     options.add_argument("--write-golden")
-    options.add_argument("--arguments", default="")
+    options.add_argument("--arguments", default="template - --jsonl")
     options = options.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     generator = Generator(seed)
