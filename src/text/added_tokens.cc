@@ -69,7 +69,7 @@ void AddedTokens::Matcher::build(const std::vector<std::pair<std::string, int>>&
         nodes_.emplace_back();  // invalidates `children`, which is not used again
       }
     }
-    if (nodes_[size_t(node)].token < 0) nodes_[size_t(node)].token = token;
+    nodes_[size_t(node)].token = token;  // of two tokens found by one content the last counts
   }
 }
 
