@@ -37,7 +37,7 @@ void configure(int rows) {
 
 void release() { _tile_release(); }
 
-// Loads all tiles before the products: the next step's loads run under this step's products. The activations of both
+// The activations of both
 // tiles alternate in memory: one stream from L2, while the block of weights (16 KiB) stays in L1. It also asks for the
 // next block of weights, a share of it for every pair of tiles.
 void multiply_two(const bfloat16_t* w, int64_t block, const bfloat16_t* a, bool first, float* y, const char* next,
@@ -57,13 +57,13 @@ void multiply_two(const bfloat16_t* w, int64_t block, const bfloat16_t* a, bool 
   const int64_t lines_a_step = (next_lines * 32 + block - 1) / block;
   for (int64_t k = 0; k < block; k += 32) {
     for (int64_t line = 0; line < lines_a_step; ++line, next += 64) __builtin_prefetch(next, 0, 2);
-    _tile_loadd(6, w, 64);
-    _tile_loadd(7, w + kWeightTile, 64);
     _tile_loadd(4, a, 64);
-    _tile_loadd(5, a + kActivationTile, 64);
+    _tile_loadd(6, w, 64);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, a + kActivationTile, 64);
     _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(7, w + kWeightTile, 64);
+    _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(3, 5, 7);
     w += kWeightStep;
     a += 2 * kActivationTile;

@@ -19,6 +19,7 @@ constexpr int64_t kGroupsAThread = 4;
 // 1024 2.5 TFLOP/s of 6.7.
 constexpr int64_t kTileBlock = 256;
 constexpr int kTileRows = 16;
+constexpr int64_t kRowGap = 16;  // floats between rows of scratch: never a power of two apart
 constexpr int64_t kTileElements = kTileRows * 32;
 
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
@@ -43,14 +44,24 @@ struct Linear::Shape {
   }
   int tokens(int64_t tile) const { return int(first(tile + 1) - first(tile)); }
   bool single() const { return tiles == 1; }
-  // Tile instructions: two tiles alternate, 32 columns of one, then of the other; a single one is alone.
-  int64_t pair_stride() const { return padded_columns / 32 * 2 * kTileElements; }
+  // Activations lie block of columns after block, in a block tile after tile: what a group of panels reads again and
+  // again is one piece of memory, spread evenly over the sets of L2.
+  int64_t block() const { return !on_tiles ? kBlock : single() ? padded_columns : kTileBlock; }
+  int64_t block_at(int64_t k) const { return std::min(block(), padded_columns - k); }
+  // Floats: [block][tile][k in block][token].
+  int64_t floats_at(int64_t k, int64_t tile) const { return k * rows + first(tile) * block_at(k); }
+  // Tile instructions: [block][pair of tiles][32 columns][2 tiles][16, 32]; a single tile is alone.
+  int64_t pairs() const { return (tiles + 1) / 2; }
   int64_t piece_stride() const { return single() ? kTileElements : 2 * kTileElements; }
-  int64_t tile_at(int64_t tile) const { return tile / 2 * pair_stride() + tile % 2 * kTileElements; }
+  int64_t pair_stride(int64_t k) const { return block_at(k) / 32 * piece_stride(); }
+  int64_t terms_at(int64_t k, int64_t tile) const {
+    return k / 32 * pairs() * piece_stride() + tile / 2 * pair_stride(k) + tile % 2 * kTileElements;
+  }
 };
 
 struct Linear::Scratch {
-  float* row;          // [max columns] one row, normed
+  float* rows;  // [kTileRows, row_stride] a tile's rows, normed
+  int64_t row_stride;
   float* activations;  // a single tile's, so that every member prepares its own without waiting
   float* block;        // [kBlock, 32] a panel's block as F32
   float* partial;      // [kGroupPanels][partial_stride]
@@ -94,15 +105,16 @@ void Linear::reserve(int64_t max_rows, int64_t columns) {
   }
   shared_ = HugeMemory(activation_bytes, "the activations");
   partial_stride_ = partial_floats;
-  const int64_t own_floats = padded + kTileRows * padded + kBlock * kPanelRows + kGroupPanels * partial_floats;
+  const int64_t own_floats = kTileRows * (2 * padded + kRowGap) + kBlock * kPanelRows + kGroupPanels * partial_floats;
   for (HugeMemory& memory : own_) memory = HugeMemory(own_floats * int64_t(sizeof(float)), "the activations");
 }
 
 Linear::Scratch Linear::scratch_of(int member) const {
   const int64_t padded = round_up(max_columns_, 32);
   Scratch s;
-  s.row = own_[size_t(member)].as<float>();
-  s.activations = s.row + padded;
+  s.rows = own_[size_t(member)].as<float>();
+  s.row_stride = padded + kRowGap;
+  s.activations = s.rows + kTileRows * s.row_stride;
   s.block = s.activations + kTileRows * padded;
   s.partial = s.block + kBlock * kPanelRows;
   s.partial_stride = partial_stride_;
@@ -164,14 +176,22 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
   });
 }
 
-// One tile's activations, where the products look for them.
+// One tile's activations, normed, where the products look for them.
 void Linear::prepare(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch) const {
+  const float* rows[kTileRows];
+  const int tokens = shape.tokens(tile);
+  for (int t = 0; t < tokens; ++t) {
+    rows[t] = in.row(shape.first(tile) + t);
+    if (in.norm_weight == nullptr) continue;
+    float* normed = scratch.rows + t * scratch.row_stride;
+    kernels_.norm_row(rows[t], in.norm_weight, in.norm_epsilon, shape.columns, normed);
+    rows[t] = normed;
+  }
   if (shape.on_tiles) {
-    bfloat16_t* to = shape.single() ? reinterpret_cast<bfloat16_t*>(scratch.activations) : shared_.as<bfloat16_t>();
-    split_activations(in, shape, tile, scratch, to + shape.tile_at(tile));
+    split_activations(rows, shape, tile,
+                      shape.single() ? reinterpret_cast<bfloat16_t*>(scratch.activations) : shared_.as<bfloat16_t>());
   } else {
-    float* to = shape.single() ? scratch.activations : shared_.as<float>() + shape.first(tile) * shape.columns;
-    pack_activations(in, shape, tile, scratch, to);
+    pack_activations(rows, shape, tile, shape.single() ? scratch.activations : shared_.as<float>());
   }
 }
 
@@ -186,37 +206,28 @@ void Linear::multiply_group(const CpuMatrix& w, const Group& group, const Shape&
   }
 }
 
-// One tile of rows side by side: to [columns, tokens].
-void Linear::pack_activations(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch,
-                              float* to) const {
+// One tile of rows side by side.
+void Linear::pack_activations(const float* const* rows, const Shape& shape, int64_t tile, float* activations) const {
   const int tokens = shape.tokens(tile);
-  const int64_t columns = shape.columns;
-  for (int t = 0; t < tokens; ++t) {
-    const float* x = in.row(shape.first(tile) + t);
-    if (tokens == 1) {
-      kernels_.norm_row(x, in.norm_weight, in.norm_epsilon, columns, to);
-      return;
-    }
-    if (in.norm_weight != nullptr) {
-      kernels_.norm_row(x, in.norm_weight, in.norm_epsilon, columns, scratch.row);
-      x = scratch.row;
-    }
-    for (int64_t k = 0; k < columns; ++k) to[k * tokens + t] = x[k];
+  for (int64_t k = 0; k < shape.columns; k += kBlock) {
+    const int64_t block = shape.block_at(k);
+    float* to = activations + shape.floats_at(k, tile);
+    for (int64_t begin = 0; begin < block; begin += 16)  // a cache line of every row in turn
+      for (int t = 0; t < tokens; ++t) {
+        const float* x = rows[t] + k;
+        const int64_t end = std::min<int64_t>(begin + 16, block);
+        for (int64_t i = begin; i < end; ++i) to[i * tokens + t] = x[i];
+      }
   }
 }
 
-// One tile of rows as bf16 terms: to [columns / 32, 16, 32]. Unused rows keep what they have: no other row sees them.
-void Linear::split_activations(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch,
-                               bfloat16_t* to) const {
-  for (int t = 0; t < shape.tokens(tile); ++t) {
-    const float* x = in.row(shape.first(tile) + t);
-    if (in.norm_weight != nullptr) {
-      kernels_.norm_row(x, in.norm_weight, in.norm_epsilon, shape.columns, scratch.row);
-      x = scratch.row;
-    }
-    kernels_.split_row(x, shape.columns, shape.padded_columns, terms_, 32, shape.piece_stride(),
-                       to + int64_t(t) * terms_ * 32);
-  }
+// One tile of rows as bf16 terms. Unused rows of the tile keep what they have: no other row sees them.
+void Linear::split_activations(const float* const* rows, const Shape& shape, int64_t tile,
+                               bfloat16_t* activations) const {
+  for (int64_t k = 0; k < shape.columns; k += shape.block())
+    for (int t = 0; t < shape.tokens(tile); ++t)
+      kernels_.split_row(rows[t] + k, std::min(shape.block(), shape.columns - k), shape.block_at(k), terms_, 32,
+                         shape.piece_stride(), activations + shape.terms_at(k, tile) + int64_t(t) * terms_ * 32);
 }
 
 void Linear::stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape, const float* x, float* y) const {
@@ -234,7 +245,7 @@ void Linear::stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape,
 
 void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
   for (int64_t k = 0; k < w.columns; k += kBlock) {
-    const int64_t block = std::min<int64_t>(kBlock, w.columns - k);
+    const int64_t block = shape.block_at(k);
     const int64_t block_bytes = block * kPanelRows * w.element_bytes();
     const int64_t lines_a_tile = (block_bytes / 64 + shape.tiles - 1) / shape.tiles;
     for (int i = 0; i < group.count; ++i) {
@@ -249,9 +260,8 @@ void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape
       float* y = scratch.partial + i * scratch.partial_stride;
       for (int64_t tile = 0; tile < shape.tiles; ++tile, after += lines_a_tile * 64) {
         const int64_t first = shape.first(tile);
-        const int tokens = shape.tokens(tile);
         ask_for(after, lines_a_tile);
-        kernels_.tile(weights, block, shared_.as<float>() + first * w.columns + k * tokens, tokens, k == 0,
+        kernels_.tile(weights, block, shared_.as<float>() + shape.floats_at(k, tile), shape.tokens(tile), k == 0,
                       y + first * kPanelRows);
       }
     }
@@ -261,13 +271,11 @@ void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape
 void Linear::multiply_tiles(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
   const bfloat16_t* a =
       shape.single() ? reinterpret_cast<const bfloat16_t*>(scratch.activations) : shared_.as<const bfloat16_t>();
-  // A single tile reads a panel once, from memory: no need to come back to it block by block.
-  const int64_t most = shape.single() ? w.padded_columns : kTileBlock;
-  for (int64_t k = 0; k < w.padded_columns; k += most) {
-    const int64_t block = std::min(most, w.padded_columns - k);
+  for (int64_t k = 0; k < w.padded_columns; k += shape.block()) {
+    const int64_t block = shape.block_at(k);
     for (int i = 0; i < group.count; ++i)
       tiles_->multiply(reinterpret_cast<const bfloat16_t*>(w.panel_at(group.panels[i])) + k * kPanelRows, block,
-                       a + k / 32 * shape.piece_stride(), shape.pair_stride(), shape.tiles, k == 0,
+                       a + shape.terms_at(k, 0), shape.pair_stride(k), shape.tiles, k == 0,
                        scratch.partial + i * scratch.partial_stride,
                        reinterpret_cast<const bfloat16_t*>(group.after(w, i, k, block)));
   }

@@ -50,9 +50,8 @@ class Linear {
   Scratch scratch_of(int member) const;
   void multiply_chunk(const CpuMatrix& w, const LinearInput& in, const LinearOutput& out);
   void prepare(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch) const;
-  void pack_activations(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch, float* to) const;
-  void split_activations(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch,
-                         bfloat16_t* to) const;
+  void pack_activations(const float* const* rows, const Shape& shape, int64_t tile, float* activations) const;
+  void split_activations(const float* const* rows, const Shape& shape, int64_t tile, bfloat16_t* activations) const;
   void multiply_group(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
   void stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape, const float* x, float* y) const;
   void multiply_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
