@@ -81,17 +81,19 @@ void run(benchmark::State& state, const std::string& set, Activations activation
   size_t next = 0;
   for (auto _ : state) {
     const Weight& w = p.weights[next++ % p.weights.size()];
-    switch (verb) {
-      case Verb::kProjectAdd:
-        machine->project_add(p.step, p.in, w, p.out);
-        break;
-      case Verb::kGatedProject:
-        machine->gated_project(p.step, p.in, p.norm, w, p.half);
-        break;
-      case Verb::kLogits:
-        machine->logits(p.step, p.in, p.norm, w, p.out);
-        break;
-    }
+    machine->run({rows, rows}, [&] {
+      switch (verb) {
+        case Verb::kProjectAdd:
+          machine->project_add(p.step, p.in, w, p.out);
+          break;
+        case Verb::kGatedProject:
+          machine->gated_project(p.step, p.in, p.norm, w, p.half);
+          break;
+        case Verb::kLogits:
+          machine->logits(p.step, p.in, p.norm, w, p.out);
+          break;
+      }
+    });
   }
   const double calls = double(state.iterations());
   using benchmark::Counter;
@@ -111,6 +113,7 @@ void add_probe(const std::string& name, int threads, Probe measure) {
                                })
       ->Iterations(1)
       ->Unit(benchmark::kMillisecond)
+      ->MeasureProcessCPUTime()
       ->UseRealTime();
 }
 
@@ -153,6 +156,7 @@ void add_products(int threads) {
                     packing, shape.outputs, shape.columns, rows, threads);
               })
               ->Unit(benchmark::kMillisecond)
+              ->MeasureProcessCPUTime()
               ->UseRealTime();
         }
 }
