@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/environment.h"
+#include "cli/openai_client.h"
 #include "cli/terminal.h"
 #include "measure/bench_protocol.h"
 #include "measure/compare.h"
@@ -30,6 +31,7 @@ struct BenchOptions {
   std::string replay;
   std::vector<std::string> compare;
   double fail_below = 0;
+  Endpoint against;
 };
 
 measure::Language language_of(const BenchOptions& options) {
@@ -62,8 +64,11 @@ ordered_json protocol_json(const BenchOptions& options) {
             {"seed", options.sweep.seed}}}};
 }
 
-ordered_json flags_json(const ModelOptions& m) {
-  return {{"model", m.model},
+ordered_json flags_json(const BenchOptions& options) {
+  const ModelOptions& m = options.model;
+  return {{"against", options.against.url},
+          {"against_model", options.against.model},
+          {"model", m.model},
           {"synthetic", m.synthetic},
           {"synthetic_seed", m.synthetic_seed},
           {"device", m.device},
@@ -80,6 +85,7 @@ void restore(const ordered_json& record, BenchOptions& options) {
   try {
     const ordered_json &f = record.at("flags"), &p = record.at("protocol"), &s = p.at("sweep");
     ModelOptions& m = options.model;
+    options.against.url = f.value("against", ""), options.against.model = f.value("against_model", "");
     m.model = f.at("model"), m.synthetic = f.at("synthetic"), m.synthetic_seed = f.at("synthetic_seed"),
     m.device = f.at("device");
     m.instruction_set = f.at("instruction_set"), m.threads = f.at("threads"), m.exact = f.at("exact"),
@@ -136,7 +142,7 @@ ordered_json measure_model(const BenchOptions& options) {
                          {"machine", measure::machine_facts()},
                          {"model", measure::model_facts(*loaded, load)},
                          {"numerics_key", loaded->engine().numerics_key()},
-                         {"flags", flags_json(options.model)},
+                         {"flags", flags_json(options)},
                          {"protocol", protocol_json(options)}};
   ProgressBar bar;
   const auto show = [&](const Progress& p) { bar.show(p); };
@@ -161,6 +167,34 @@ ordered_json measure_model(const BenchOptions& options) {
   record["tasks"] = tasks;
   if (!tasks.empty()) record["average"] = measure::average_row(tasks);
   record["sweep"] = sweep;
+  return record;
+}
+
+// The same tasks through a server's door. What only a session in this process can tell (bandwidth, memory, hashes of
+// logits) is not in the record.
+ordered_json measure_endpoint(const BenchOptions& options) {
+  if (!options.model.model.empty() || !options.model.synthetic.empty())
+    fail("--against measures the server's model: leave MODEL and --synthetic out (--model names one of the server's)");
+  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty() || options.no_tasks)
+    fail("--against runs the five tasks; sweeps (--prompt, --depth, --batch, --no-tasks) need a model in this process");
+  OpenAiTarget target(options.against, interrupted());
+  fmt::print(stderr, "{} of {}\n", target.endpoint().model, target.endpoint().url);
+  BenchOptions used = options;
+  used.against.model = target.endpoint().model;
+  ordered_json record = {{"schema", measure::kRunRecordSchema}, {"created", measure::utc_now()},
+                         {"updraft", measure::build_facts()},   {"machine", measure::machine_facts()},
+                         {"target", options.against.url},       {"model", {{"name", target.endpoint().model}}},
+                         {"flags", flags_json(used)},           {"protocol", protocol_json(options)}};
+  ProgressBar bar;
+  const ordered_json tasks = measure::run_protocol(
+      target, options.protocol, [&](const Progress& p) { bar.show(p); }, [] { return !interrupted(); });
+  bar.finish();
+  record["refused_fields"] = target.refused();
+  record["tokens_counted_by"] = target.counted_pieces() ? "pieces" : "server";
+  record["complete"] = !interrupted();
+  record["tasks"] = tasks;
+  if (!tasks.empty()) record["average"] = measure::average_row(tasks);
+  record["sweep"] = ordered_json::array();
   return record;
 }
 
@@ -196,9 +230,10 @@ int run_compare(const ordered_json& a, const ordered_json& b, double fail_below)
 }
 
 int run(BenchOptions options) {
-  if (!options.compare.empty())
-    return run_compare(measure::read_run_record(options.compare[0]), measure::read_run_record(options.compare[1]),
-                       options.fail_below);
+  if (!options.compare.empty()) {
+    const ordered_json a = measure::read_run_record(options.compare[0]);
+    return run_compare(a, measure::read_run_record(options.compare[1]), options.fail_below);
+  }
   ordered_json replayed;
   if (!options.replay.empty()) {
     replayed = measure::read_run_record(options.replay);
@@ -207,7 +242,8 @@ int run(BenchOptions options) {
   if (options.quick)
     options.protocol.warmup_runs = 1, options.protocol.timed_runs = 2, options.protocol.max_new_tokens = 32;
   if (options.real_fill) options.sweep.synthetic_fill = false;
-  const ordered_json record = measure_model(options);
+  if (options.against.api_key.empty()) options.against.api_key = environment().openai_api_key;
+  const ordered_json record = options.against.url.empty() ? measure_model(options) : measure_endpoint(options);
   give_out(record, options);
   if (interrupted()) return kInterrupted;
   return replayed.is_null() ? int(kSuccess) : run_compare(replayed, record, options.fail_below);
@@ -265,10 +301,15 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_option("--compare", o.compare, "Compare two run records: ratios with confidence intervals")->expected(2);
   command->add_option("--fail-below", o.fail_below,
                       "With --compare or --replay: exit code 4 when B is slower than this ratio with 95 % confidence");
+  command->add_option("--against", o.against.url,
+                      "Measure an OpenAI-compatible server instead: http://host:port, .../v1");
+  command->add_option("--model", o.against.model, "With --against: the server's name of the model");
+  command->add_option("--api-key", o.against.api_key, "With --against: its key (default: OPENAI_API_KEY)");
   command->footer(
       "Examples:\n  updraft bench ./Mistral-7B-Instruct-v0.2 --html report.html\n"
       "  updraft bench --synthetic mistral-7b --dtype bf16 --no-tasks --prompt 256 --depth 0,4096 --batch 1,4\n"
-      "  updraft bench ./model --record a.json; updraft bench --replay a.json --fail-below 0.95");
+      "  updraft bench ./model --record a.json; updraft bench --replay a.json --fail-below 0.95\n"
+      "  updraft bench --against http://localhost:8000/v1 --model mistral --record server.json");
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }
 

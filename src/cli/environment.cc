@@ -14,6 +14,7 @@ Environment read_environment() {
   Environment e;
   e.no_color = !variable("NO_COLOR").empty() || variable("TERM") == "dumb";
   e.home = variable("HOME");
+  e.openai_api_key = variable("OPENAI_API_KEY");
   for (const char* name : {"UPDRAFT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"}) {
     const std::string value = variable(name);
     if (value.empty()) continue;

@@ -186,6 +186,25 @@ std::vector<std::string> warnings(const ordered_json& record, Language language)
             "fraction "
             "of it is given.",
             "缓存驻留: 权重不到末级缓存的两倍, 内存带宽不是瓶颈, 因此不给出占比。"));
+  const ordered_json& protocol = at(record, "protocol");
+  bool early = false;
+  for (const ordered_json& task : at(record, "tasks"))
+    early = early || (at(protocol, "stop_at_eos") == false &&
+                      number_at(task, "new_tokens") < number_at(protocol, "max_new_tokens"));
+  if (early)
+    list.push_back(
+        say("Some answers ended before the number of new tokens asked for, although end-of-sequence was to be "
+            "ignored: rates count the tokens that were made.",
+            "部分回答在达到要求的新词元数之前结束 (服务端未忽略结束符): 速率按实际生成的词元计算。"));
+  const ordered_json& refused = at(record, "refused_fields");
+  if (refused.is_array() && !refused.empty())
+    list.push_back(fmt::format("{}: {}",
+                               say("The server refused these fields of the request, and they were left out",
+                                   "服务端拒绝了请求中的以下字段, 已省略"),
+                               refused.dump()));
+  if (at(record, "tokens_counted_by") == "pieces")
+    list.push_back(say("The server gave no token counts: each piece of the stream counts as one token.",
+                       "服务端未提供词元计数: 流中的每个片段计为一个词元。"));
   if (at(record, "complete") == false)
     list.push_back(say("The run was stopped: not every task is here.", "运行被中断: 任务不完整。"));
   return list;

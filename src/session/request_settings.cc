@@ -175,8 +175,9 @@ void apply_settings(const ordered_json& settings, TextRequest& request) {
   }
   if (settings.contains("system")) {
     if (!request.messages) fail("system: needs messages (or --chat) to belong to");
-    request.messages->insert(request.messages->begin(),
-                             {{"role", "system"}, {"content", text("system", settings["system"])}});
+    // A braced list would be taken for the elements to insert.
+    const ordered_json message = {{"role", "system"}, {"content", text("system", settings["system"])}};
+    request.messages->insert(request.messages->begin(), message);
   }
   // Asking for a temperature asks for sampling; temperature 0 and do_sample false ask for greedy.
   if (samples) request.sampling.do_sample = true;

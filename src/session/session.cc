@@ -75,6 +75,7 @@ text::ChatSettings open_chat_settings(const std::string& model) {
     const auto opened = checkpoint::open_checkpoint(model);
     return opened->vocabulary() ? chat_settings_of(*opened->vocabulary()) : text::ChatSettings{};
   }
+  if (!fs::exists(model)) fail("{}: there is no such folder or file; a model folder or a .gguf is expected", model);
   return text::load_chat_settings(fs::is_directory(model) ? fs::path(model) : fs::path(model).parent_path());
 }
 
@@ -120,7 +121,7 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   } else if (!options.model.empty() && has_tokenizer(options.model)) {
     session->tokenizer_ = text::load_tokenizer(options.model);
     session->chat_settings_ = text::load_chat_settings(options.model);
-  } else if (!options.synthetic.empty()) {
+  } else if (!options.synthetic.empty() && opened.config().vocabulary_size >= text::kByteTokenizerTokens) {
     session->tokenizer_ = text::make_byte_tokenizer(opened.config().vocabulary_size);
   }
   if (!session->chat_settings_.chat_template.empty())
@@ -209,6 +210,9 @@ std::vector<int32_t> Session::prompt_ids(const TextRequest& request) const {
   const int given = int(request.prompt.has_value()) + int(request.messages.has_value()) + int(request.ids.has_value());
   if (given != 1) fail("a request needs exactly one of prompt, messages and ids, and this one has {}", given);
   if (request.ids) return *request.ids;
+  if (!tokenizer_ && checkpoint_->path().empty())
+    fail("a synthetic vocabulary of {} tokens is too small for text; give token ids (--ids)",
+         checkpoint_->config().vocabulary_size);
   if (!tokenizer_)
     fail("{}: there is no tokenizer.json or tokenizer.model in this folder; give token ids (--ids) instead of text",
          checkpoint_->path().string());

@@ -62,9 +62,8 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path) {
 }
 
 std::unique_ptr<Tokenizer> make_byte_tokenizer(int32_t size) {
-  constexpr int32_t kFirstByte = 3;
-  if (size < kFirstByte + 256)
-    fail("A vocabulary of {} tokens is too small: the byte tokenizer needs {}.", size, kFirstByte + 256);
+  if (size < kByteTokenizerTokens)
+    fail("A vocabulary of {} tokens is too small: the byte tokenizer needs {}.", size, kByteTokenizerTokens);
   TokenizerParts parts;
   for (const char* special : {"<unk>", "<s>", "</s>"}) {
     AddedToken token;

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""`updraft chat` through a pipe and through a pseudo-terminal: wide characters, Ctrl-C, Ctrl-D, what a turn keeps."""
+import errno
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+import unittest
+
+import support
+from support import answers, run, run_ok
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?")
+STATISTICS = re.compile(r"(\d+) tokens of prompt, (\d+) of them kept from before; (\d+) new tokens")
+
+
+class Terminal:
+    """The program on a pseudo-terminal of its own."""
+
+    def __init__(self, *arguments, environment=None):
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            extra = {"TERM": "xterm", "LANG": "C.UTF-8", **(environment or {})}
+            os.execve(support.PROGRAM, [support.PROGRAM, *map(str, arguments)], support.clean_environment(extra))
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.data = b""
+
+    @property
+    def text(self):
+        return ESCAPES.sub("", self.data.decode("utf-8", "replace"))
+
+    def read(self, seconds):
+        if not select.select([self.master], [], [], seconds)[0]:
+            return False
+        try:
+            got = os.read(self.master, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the other side is closed
+                raise
+            got = b""
+        self.data += got
+        return bool(got)
+
+    def wait_for(self, pattern, seconds=60):
+        """The match, in what came since the last `type`."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            match = re.search(pattern, self.text, re.S)
+            if match:
+                return match
+            self.read(0.2)
+        raise AssertionError(f"{pattern!r} did not come; the terminal shows:\n{self.text[-3000:]}")
+
+    def type(self, keys):
+        self.data = b""
+        os.write(self.master, keys.encode() if isinstance(keys, str) else keys)
+
+    def end(self, seconds=30):
+        """The exit code, after reading to the end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.read(0.1)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"the program goes on; the terminal shows:\n{self.text[-3000:]}")
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.master)
+
+
+class Chat(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.context = support.temporary_folder()
+        cls.folder = cls.context.__enter__()
+        cls.model = support.make_chat_model(cls.folder, max_context=20_000)
+        cls.flags = ["--max-new-tokens", 6, "--ignore-eos"]
+        cls.cache = {"UPDRAFT_CACHE": str(cls.folder / "cache")}
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.context.__exit__(None, None, None)
+
+    def chat(self, text, *more):
+        return run("chat", self.model, *self.flags, *more, input=text, environment=self.cache)
+
+    def expected(self, *messages):
+        answer, = answers("generate", self.model, "--jsonl", *self.flags, lines=[{"messages": list(messages)}])
+        return answer["text"]
+
+    def test_pipe(self):
+        done = self.chat("你好\n/stats\nmore\n/stats\n/clear\n你好\n/exit\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first = self.expected({"role": "user", "content": "你好"})
+        self.assertTrue(done.stdout.startswith(first + "\n"), (done.stdout, first))
+        second = self.expected({"role": "user", "content": "你好"}, {"role": "assistant", "content": first},
+                               {"role": "user", "content": "more"})
+        self.assertIn(second + "\n", done.stdout)
+        self.assertEqual(done.stdout.count(first + "\n"), 2, "after /clear the first answer comes again")
+
+    def test_system_message(self):
+        done = self.chat("hi\n", "--system", "Be brief.")
+        self.assertIn(self.expected({"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}),
+                      done.stdout)
+        done = self.chat("/system Be brief.\nhi\n")
+        self.assertIn(self.expected({"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}),
+                      done.stdout)
+
+    def test_second_turn_computes_only_what_is_new(self):
+        long = "word " * 300
+        done = self.chat(f"{long}\n/stats\nand now?\n/stats\n")
+        (p1, k1, n1), (p2, k2, n2) = [tuple(map(int, m)) for m in STATISTICS.findall(done.stdout)]
+        self.assertEqual((k1, n1, n2), (0, 6, 6))
+        self.assertGreater(p1, 300)
+        # all of turn 1 is kept, but for the last page, which may not be full
+        self.assertGreater(k2, p1 - 130)
+        self.assertLessEqual(p2 - k2, 130 + n1 + 40)
+
+    def test_many_lines_and_settings(self):
+        done = self.chat('"""one\ntwo"""\n')
+        self.assertIn(self.expected({"role": "user", "content": "one\ntwo"}), done.stdout)
+        done = self.chat("one\\\ntwo\n")
+        self.assertIn(self.expected({"role": "user", "content": "one\ntwo"}), done.stdout)
+        done = self.chat("/set max_new_tokens 2\nhi\n/stats\n/set max_new_tokens -1\n/set nonsense 1\nhi\n/nothing\n")
+        self.assertIn("; 2 new tokens", done.stdout)
+        self.assertIn("max_new_tokens", done.stderr)
+        self.assertIn("nonsense", done.stderr)
+        self.assertIn("/retry", done.stdout)  # the help
+        self.assertEqual(done.returncode, 0)
+
+    def test_retry(self):
+        done = self.chat("/retry\nhi\n/retry\n")
+        self.assertIn("nothing to answer", done.stderr)
+        self.assertEqual(done.stdout.count(self.expected({"role": "user", "content": "hi"}) + "\n"), 2)
+
+    def test_a_refusing_template(self):
+        model = self.folder / "refusing"
+        shutil.copytree(self.model, model, dirs_exist_ok=True)
+        (model / "tokenizer_config.json").write_text(
+            '{"chat_template": "{% for m in messages %}{% if \'bad\' in m.content %}'
+            '{{ raise_exception(\'not that word\') }}{% endif %}{{ m.content }}{% endfor %}"}')
+        done = run("chat", model, *self.flags, input="bad\ngood\n/stats\n", environment=self.cache)
+        self.assertIn("not that word", done.stderr)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, STATISTICS)
+
+    def terminal(self, *more, environment=None):
+        terminal = Terminal("chat", self.model, *more, environment={**self.cache, **(environment or {})})
+        self.addCleanup(terminal.close)
+        terminal.wait_for("Ctrl-D leaves.*> ")
+        return terminal
+
+    def test_terminal_wide_characters(self):
+        for encoding in ({"LANG": "C.UTF-8"}, {"LANG": "C"}):
+            with self.subTest(encoding):
+                terminal = self.terminal(*self.flags, environment=encoding)
+                # 你好吗, one wide character erased, 呀 typed; then left over 呀, 们 inserted: 你好们呀
+                terminal.type("你好吗\x7f呀\x1b[D们\r")
+                terminal.wait_for(re.escape(self.expected({"role": "user", "content": "你好们呀"})) + ".*> ")
+                terminal.type("/stats\r")
+                self.assertEqual(terminal.wait_for(STATISTICS.pattern + ".*> ").group(3), "6")
+                terminal.type("\x04")
+                self.assertEqual(terminal.end(), 0)
+
+    def test_terminal_history(self):
+        terminal = self.terminal(*self.flags)
+        terminal.type("很好\r")
+        expected = re.escape(self.expected({"role": "user", "content": "很好"}))
+        terminal.wait_for(expected + ".*> ")
+        terminal.type("/exit\r")
+        self.assertEqual(terminal.end(), 0)
+        terminal = self.terminal(*self.flags)  # the next session
+        terminal.type("\x1b[A\x1b[A\r")  # over /exit
+        terminal.wait_for(expected + ".*> ")
+
+    def test_ctrl_c_stops_the_answer_not_the_program(self):
+        terminal = self.terminal("--max-new-tokens", 15_000, "--ignore-eos")
+        terminal.type("go\r")
+        terminal.wait_for("go\r\n.{5,}")
+        time.sleep(0.3)
+        terminal.type("\x03")
+        terminal.wait_for(r"\[cancelled\].*> ")
+        terminal.type("/stats\r")
+        made = int(terminal.wait_for(STATISTICS.pattern + ".*> ").group(3))
+        self.assertGreater(made, 0)
+        self.assertLess(made, 15_000)
+        time.sleep(1.2)
+        terminal.type("half a line\x03")  # at the prompt: the line is dropped, the program goes on
+        terminal.wait_for("> $")
+        terminal.type("/set max_new_tokens 3\r")
+        terminal.wait_for("> $")
+        terminal.type("/clear\r")
+        terminal.wait_for("> $")
+        terminal.type("hi\r")
+        terminal.wait_for(r"\[length\].*> ")
+        terminal.type("/stats\r")
+        self.assertEqual(terminal.wait_for(STATISTICS.pattern).group(3), "3")
+        terminal.type("\x04")
+        self.assertEqual(terminal.end(), 0)
+
+    def test_ctrl_d_leaves_in_the_middle_of_nothing(self):
+        terminal = self.terminal(*self.flags)
+        terminal.type("\x04")
+        self.assertEqual(terminal.end(), 0)
+
+
+if __name__ == "__main__":
+    support.main()
