@@ -26,7 +26,7 @@ struct BenchOptions {
   ModelOptions model;
   measure::Protocol protocol;
   measure::SweepOptions sweep;
-  bool quick = false, no_tasks = false, real_fill = false;
+  bool quick = false, no_tasks = false, real_fill = false, no_probe = false;
   std::string format = "table", output, html, record, language;
   std::string replay;
   std::vector<std::string> compare;
@@ -105,7 +105,9 @@ void restore(const ordered_json& record, BenchOptions& options) {
   }
 }
 
+// Bandwidth 0: not measured, and nothing is a fraction of it.
 compute::ReadBandwidth probe(const BenchOptions& options) {
+  if (options.no_probe) return {};
   ProgressBar bar;
   return compute::probe_read_bandwidth(options.model.threads, [&](const Progress& p) { bar.show(p); });
 }
@@ -133,8 +135,9 @@ ordered_json measure_model(const BenchOptions& options) {
   load.max_rows = std::max(load.max_rows, load.max_sequences);
   const compute::ReadBandwidth before = probe(options);
   const auto loaded = load_session(load, false);
-  fmt::print(stderr, "This takes about {}.\n",
-             human_duration(estimated_seconds(*loaded, options, before.bytes_per_second)));
+  if (before.bytes_per_second > 0)
+    fmt::print(stderr, "This takes about {}.\n",
+               human_duration(estimated_seconds(*loaded, options, before.bytes_per_second)));
 
   ordered_json record = {{"schema", measure::kRunRecordSchema},
                          {"created", measure::utc_now()},
@@ -155,7 +158,7 @@ ordered_json measure_model(const BenchOptions& options) {
     sweep = measure::run_sweep(*loaded, options.sweep, before.bytes_per_second, show, interrupted());
   bar.finish();
   const compute::ReadBandwidth after = interrupted() ? before : probe(options);
-  record["bandwidth"] = measure::bandwidth_facts(before, after);
+  record["bandwidth"] = options.no_probe ? ordered_json(nullptr) : measure::bandwidth_facts(before, after);
   const double best = std::max(before.bytes_per_second, after.bytes_per_second);
   measure::add_bandwidth(*loaded, best, tasks);
   for (ordered_json& point :
@@ -289,6 +292,8 @@ void add_bench(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 1000));
   command->add_flag("--real-fill", o.real_fill,
                     "Sweep: compute the depth instead of filling its pages with seeded K and V");
+  command->add_flag("--no-probe", o.no_probe,
+                    "Do not measure the read bandwidth before and after, so no fraction of it is given");
   command->add_option("--format", o.format, "table, json, csv, markdown, html")
       ->capture_default_str()
       ->check(CLI::IsMember({"table", "json", "csv", "markdown", "html"}));

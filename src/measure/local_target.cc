@@ -69,7 +69,7 @@ void add_bandwidth(session::Session& loaded, double read_bandwidth, ordered_json
     task["bytes_per_token"] = bytes;
     task["cache_resident"] = cache_resident(loaded);
     task["bandwidth_fraction"] = nullptr;
-    if (!cache_resident(loaded) && task["decode_tokens_per_second"].is_number()) {
+    if (read_bandwidth > 0 && !cache_resident(loaded) && task["decode_tokens_per_second"].is_number()) {
       const double fraction = bytes * task["decode_tokens_per_second"].get<double>() / read_bandwidth;
       if (fraction > 1)
         fail(

@@ -133,8 +133,9 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
     rates.push_back(double(batch) / steps.back());
   }
   const double bytes = bytes_per_step(loaded, double(depth) + double(options.decode_tokens) / 2, batch);
-  const double fraction = bytes / summarize(steps).median / read_bandwidth;
-  if (fraction > 1 && !cache_resident(loaded))
+  const bool comparable = read_bandwidth > 0 && !cache_resident(loaded);
+  const double fraction = comparable ? bytes / summarize(steps).median / read_bandwidth : 0;
+  if (fraction > 1)
     fail(
         "decoding at depth {} read {:.2f} of the read bandwidth measured in this run, which cannot be: another program "
         "disturbed the probe; run bench again on a quiet machine",
@@ -148,7 +149,7 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
           {"decode_tokens_per_second", summary_json(rates)},
           {"step_s", summary_json(steps)},
           {"bytes_per_step", bytes},
-          {"bandwidth_fraction", cache_resident(loaded) ? ordered_json(nullptr) : ordered_json(fraction)},
+          {"bandwidth_fraction", comparable ? ordered_json(fraction) : ordered_json(nullptr)},
           {"samples_s", steps}};
 }
 

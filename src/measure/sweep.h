@@ -29,6 +29,7 @@ int64_t sweep_kv_tokens(const SweepOptions&);
 // [{"kind": "prefill", "prompt_tokens", "prefill_tokens_per_second": {...}, "samples_s": [...]},
 //  {"kind": "decode", "depth", "batch", "depth_fill", "decode_tokens_per_second": {...} (of all sequences together),
 //   "step_s": {...}, "bytes_per_step", "bandwidth_fraction" | null, "samples_s": [...]}, ...]
+// read_bandwidth 0: not measured, every bandwidth_fraction is null.
 nlohmann::ordered_json run_sweep(session::Session&, const SweepOptions&, double read_bandwidth, const ProgressCallback&,
                                  const std::atomic<bool>& cancelled);
 
