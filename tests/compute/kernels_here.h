@@ -1,23 +1,17 @@
-// The instruction sets whose kernels this processor can run, for tests that compare them.
+// The kernels this processor can run, one table per instruction set, for tests that compare them.
 #pragma once
 
 #include <vector>
 
-#include "compute/cpu/kernels.h"
+#include "compute/cpu/instruction_set.h"
 
 namespace updraft::compute::cpu {
 
 inline std::vector<const Kernels*> kernels_here() {
-#if defined(__x86_64__)
   std::vector<const Kernels*> found;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kernels_avx2());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq"))
-    found.push_back(&kernels_avx512());
+  for (const InstructionSet& set : available_instruction_sets())
+    if (set.tiles == nullptr) found.push_back(set.kernels);
   return found;
-#else
-  return {&kernels_neon()};
-#endif
 }
 
 }  // namespace updraft::compute::cpu

@@ -1,48 +1,14 @@
 #include "compute/cpu/attention.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "base/check.h"
-#include "base/error.h"
+#include "compute/cpu/huge_memory.h"
 #include "compute/cpu/kv_cache.h"
 
 namespace updraft::compute::cpu {
 namespace {
-
-// Floats that exist once they are touched.
-class LazyFloats {
- public:
-  LazyFloats() = default;
-  ~LazyFloats() { release(); }
-  LazyFloats(const LazyFloats&) = delete;
-  LazyFloats& operator=(const LazyFloats&) = delete;
-
-  // Contents are lost.
-  void grow(int64_t count) {
-    if (count <= count_) return;
-    release();
-    void* memory = mmap(nullptr, size_t(count) * sizeof(float), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
-      fail("Attention needs {} MB of scratch memory, which this process cannot have.", count * 4 / 1'000'000);
-    madvise(memory, size_t(count) * sizeof(float), MADV_HUGEPAGE);
-    data_ = static_cast<float*>(memory);
-    count_ = count;
-  }
-  float* data() const { return data_; }
-  int64_t count() const { return count_; }
-
- private:
-  void release() {
-    if (data_ != nullptr) munmap(data_, size_t(count_) * sizeof(float));
-    data_ = nullptr, count_ = 0;
-  }
-  float* data_ = nullptr;
-  int64_t count_ = 0;
-};
 
 constexpr int64_t kSplitPairs = 48;       // sequences with at most so many pairs have their pages split over threads
 constexpr int64_t kSplitSequences = 256;  // so many are sure to find room for their partial states
@@ -59,18 +25,20 @@ struct SequencePlan {
   const int32_t* page_table = nullptr;
   int64_t blocks = 0;  // of pairs, when not split
   int64_t first_span = 0;
-  int64_t spans = 0;     // when split; else 0
-  int64_t partials = 0;  // offset of its states, in floats
+  int64_t spans = 0;       // when split; else 0
+  int64_t item_spans = 1;  // spans of one item
+  int64_t partials = 0;    // offset of its states, in floats
 };
 
 }  // namespace
 
 struct AttentionScratch::Impl {
-  explicit Impl(int count) : threads(count) { per_thread.grow(threads * kAttendScratchFloats); }
+  explicit Impl(int count)
+      : threads(count), per_thread(count * kAttendScratchFloats * int64_t(sizeof(float)), "attention") {}
 
   const int threads;
-  LazyFloats per_thread;
-  LazyFloats partials;
+  HugeMemory per_thread;
+  HugeMemory partials;
   std::vector<SequencePlan> plans;  // one more than there are sequences
 };
 
@@ -80,7 +48,8 @@ AttentionScratch::~AttentionScratch() = default;
 void AttentionScratch::reserve(const KvGeometry& geometry, int64_t pages) {
   const int64_t record = kv_padded_dim(geometry.head_dim) + 16;
   const int64_t spans = ceil_div(pages, kSpanPages) + 2 * kSplitSequences;
-  impl_->partials.grow(geometry.key_value_heads * kSplitGroup * spans * record);
+  const int64_t bytes = geometry.key_value_heads * kSplitGroup * spans * record * int64_t(sizeof(float));
+  if (bytes > impl_->partials.bytes()) impl_->partials = HugeMemory(bytes, "attention");
 }
 
 void AttentionScratch::reserve_rows(int64_t max_rows) {
@@ -109,11 +78,20 @@ int64_t choose_block_pairs(int64_t pairs_of_all_heads, int threads) {
   return std::clamp<int64_t>(ceil_div(pairs_of_all_heads, 4 * threads) / 24 * 24, 24, kBlockPairs);
 }
 
+// Spans that one item walks through: the longer, the seldomer a thread starts cold, yet every thread finds a few.
+int64_t choose_item_spans(const StepInputs& in, int64_t heads, int threads) {
+  int64_t tokens = 0;
+  for (const StepInputs::Sequence& sequence : in.sequence)
+    if (sequence.row_count > 0) tokens += in.positions[size_t(sequence.row_begin)];
+  return std::clamp<int64_t>(tokens * heads / (kPageTokens * kSpanPages) / (16 * threads), 1, 8);
+}
+
 void plan(Step& step) {
   const StepInputs& in = step.in;
   const AttendTask& common = step.common;
   const int64_t heads = step.spec.key_value_heads, record = common.padded_dim + 16;
   step.block_pairs = choose_block_pairs(in.rows() * step.spec.query_heads, step.scratch.threads);
+  const int64_t item_spans = choose_item_spans(in, heads, step.scratch.threads);
   int64_t used = 0;
   for (const StepInputs::Sequence& sequence : in.sequence) {
     if (sequence.row_count == 0) continue;
@@ -130,11 +108,13 @@ void plan(Step& step) {
     p.first_span = first_page_seen(step.spec, p.first_position) / kSpanPages;
     const int64_t spans = last_position / kPageTokens / kSpanPages + 1 - p.first_span;
     const int64_t floats = heads * pairs * spans * record;
-    if (spans > 1 && pairs <= kSplitPairs && used + floats <= step.scratch.partials.count()) {
+    if (spans > 1 && pairs <= kSplitPairs &&
+        (used + floats) * int64_t(sizeof(float)) <= step.scratch.partials.bytes()) {
       p.spans = spans;
       p.partials = used;
+      p.item_spans = item_spans;
       used += floats;
-      step.items += heads * spans;
+      step.items += heads * ceil_div(spans, item_spans);
       step.merges += heads * pairs;
     } else {
       p.blocks = ceil_div(pairs, step.block_pairs);
@@ -159,13 +139,15 @@ void run_item(const Kernels& kernels, const Step& step, int64_t item, int member
   task.first_position = p.first_position;
   task.page_table = p.page_table;
   if (p.spans > 0) {
-    const int64_t span = index / heads;
+    const int64_t span = index / heads * p.item_spans;
     task.pair_end = pairs;
     task.page_begin = std::max((p.first_span + span) * kSpanPages, first_page_seen(step.spec, p.first_position));
-    task.page_end = std::min((p.first_span + span + 1) * kSpanPages, (p.first_position + p.rows - 1) / kPageTokens + 1);
-    const int64_t record = task.padded_dim + 16;
-    task.partial_stride = p.spans * record;
-    task.partials = step.scratch.partials.data() + p.partials + (head * pairs * p.spans + span) * record;
+    task.page_end =
+        std::min((p.first_span + span + p.item_spans) * kSpanPages, (p.first_position + p.rows - 1) / kPageTokens + 1);
+    task.partial_span_stride = task.padded_dim + 16;
+    task.partial_pair_stride = p.spans * task.partial_span_stride;
+    task.partials = step.scratch.partials.as<float>() + p.partials + head * pairs * task.partial_pair_stride +
+                    span * task.partial_span_stride;
   } else {
     const int64_t block = p.blocks - 1 - index / heads;  // the last rows see most: they go first
     task.pair_begin = block * step.block_pairs;
@@ -173,7 +155,7 @@ void run_item(const Kernels& kernels, const Step& step, int64_t item, int member
     task.page_begin = first_page_seen(step.spec, p.first_position + task.pair_begin / task.group);
     task.page_end = (p.first_position + (task.pair_end - 1) / task.group) / kPageTokens + 1;
   }
-  kernels.attention.attend(task, step.scratch.per_thread.data() + member * kAttendScratchFloats);
+  kernels.attention.attend(task, step.scratch.per_thread.as<float>() + member * kAttendScratchFloats);
 }
 
 // Merges [begin, end) of the step's split (sequence, head, pair), counted over all sequences.
@@ -188,8 +170,8 @@ void run_merges(const Kernels& kernels, const Step& step, int64_t begin, int64_t
     for (int64_t i = std::max<int64_t>(begin - counted, 0); i < std::min(count, end - counted); ++i) {
       const int64_t head = i / pairs, pair = i % pairs;
       const int64_t row = p.row_begin + pair / common.group, query_head = head * common.group + pair % common.group;
-      kernels.attention.merge_spans(step.scratch.partials.data() + p.partials + i * p.spans * record, p.spans, record,
-                                    common.head_dim,
+      kernels.attention.merge_spans(step.scratch.partials.as<float>() + p.partials + i * p.spans * record, p.spans,
+                                    record, common.head_dim,
                                     common.out + row * common.row_stride + query_head * common.head_dim);
     }
     counted += count;

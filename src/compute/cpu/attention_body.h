@@ -26,6 +26,9 @@ constexpr int tile_width(int pairs) { return pairs == 1 ? 4 : pairs <= 3 ? 2 : 1
 #endif
 constexpr int64_t kConvertPairs = 12;  // from more pairs than this on, an F16 page is widened once for all of them
 
+// Asks for a cache line, into the second level: what waits in the first level's few fill buffers holds up everything.
+UPDRAFT_INLINE inline void ask(const char* p) { __builtin_prefetch(p, 0, 2); }
+
 // c[p][n] = (first ? 0 : c[p][n]) + sum over k < count of a[p][k] b[k][n], one chain; n < 16 Width. Rows of a and c are
 // kRowStride floats apart. Ahead: asks for the lines `ahead` bytes past those of b.
 template <class T, int Pairs, int Width, bool Ahead>
@@ -39,8 +42,7 @@ UPDRAFT_INLINE inline void chain(const float* a, const T* b, int64_t b_stride, i
     Lanes row[Width];
     unroll<Width>([&](auto w) UPDRAFT_INLINE {
       row[w] = Lanes::load(b + 16 * w);
-      if constexpr (Ahead && (sizeof(T) == 4 || w % 2 == 0))
-        __builtin_prefetch(reinterpret_cast<const char*>(b + 16 * w) + ahead, 0, 3);
+      if constexpr (Ahead && (sizeof(T) == 4 || w % 2 == 0)) ask(reinterpret_cast<const char*>(b + 16 * w) + ahead);
     });
     unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
       const Lanes factor = Lanes::broadcast(a[p * kRowStride + k]);
@@ -159,10 +161,10 @@ struct Scratch {
 template <class T>
 struct Page {
   const T* keys;       // [head_dim, kPageTokens]
-  const T* values;     // [kPageTokens, padded_dim]
+  const T* values;     // [chunk of kValueChunk dims][kPageTokens, dims of the chunk]
   int64_t start;       // position of slot 0
-  int64_t ahead_keys;  // from a byte of K to the one to ask for
-  int64_t ahead_values;
+  int64_t ahead;       // from a byte in use to the one to ask for,
+  int64_t ahead_last;  // and in the last chunk of V
 };
 
 struct Range {
@@ -177,13 +179,20 @@ inline Range seen_slots(const AttendTask& task, int64_t pair, int64_t page_start
   return {first > 0 ? first : 0, end < kPageTokens ? end : kPageTokens};
 }
 
+// The part of V that holds dims [begin, begin + 16 lanes): [kPageTokens, 16 lanes].
+template <class T>
+struct ValueChunk {
+  const T* values;
+  int64_t lanes;
+  int64_t ahead;
+};
+
 // out[p] = sum over the slots pair p sees of weight[p][slot] V[slot], in the order of the slots. All pairs together
 // where all of them see, one by one before and after (the diagonal, the window's edge).
 template <class T, int Pairs, bool Ahead>
-UPDRAFT_INLINE inline void weigh_values(const Page<T>& page, int64_t padded_dim, const Range* seen,
-                                        const float* weights, float* out) {
-  constexpr int kWidth = tile_width(Pairs);
-  const int64_t lanes = padded_dim / kLanes;
+UPDRAFT_INLINE inline void weigh_values(const ValueChunk<T>& chunk, const Range* seen, const float* weights,
+                                        float* out) {
+  const int64_t stride = chunk.lanes * kLanes;
   Range common = seen[0];
   bool ragged_begin = false;
   for (int p = 1; p < Pairs; ++p) {
@@ -194,17 +203,17 @@ UPDRAFT_INLINE inline void weigh_values(const Page<T>& page, int64_t padded_dim,
   if (common.begin >= common.end) common = {kPageTokens, kPageTokens}, ragged_begin = true;
   const auto alone = [&](int p, int64_t begin, int64_t end) {
     if (begin < end)
-      chains<T, 1, tile_width(1), false>(weights + p * kRowStride + begin, page.values + begin * padded_dim, padded_dim,
-                                         end - begin, lanes, false, out + p * kRowStride, 0);
+      chains<T, 1, tile_width(1), false>(weights + p * kRowStride + begin, chunk.values + begin * stride, stride,
+                                         end - begin, chunk.lanes, false, out + p * kRowStride, 0);
   };
   if (ragged_begin) {
     for (int p = 0; p < Pairs; ++p) {
-      for (int64_t d = 0; d < padded_dim; d += kLanes) Lanes::zero().store(out + p * kRowStride + d);
+      for (int64_t d = 0; d < stride; d += kLanes) Lanes::zero().store(out + p * kRowStride + d);
       alone(p, seen[p].begin, seen[p].end < common.begin ? seen[p].end : common.begin);
     }
   }
-  chains<T, Pairs, kWidth, Ahead>(weights + common.begin, page.values + common.begin * padded_dim, padded_dim,
-                                  common.end - common.begin, lanes, !ragged_begin, out, page.ahead_values);
+  chains<T, Pairs, tile_width(Pairs), Ahead>(weights + common.begin, chunk.values + common.begin * stride, stride,
+                                             common.end - common.begin, chunk.lanes, !ragged_begin, out, chunk.ahead);
   for (int p = 0; p < Pairs; ++p) alone(p, common.end, seen[p].end);
 }
 
@@ -216,13 +225,17 @@ void tile(const AttendTask& task, const Page<T>& page, int64_t pair, const Scrat
   Range seen[Pairs];
   float page_max[Pairs], page_sum[Pairs];
   chains<T, Pairs, tile_width(Pairs), Ahead>(scratch.queries + in_block * kRowStride, page.keys, kPageTokens,
-                                             task.head_dim, kPageTokens / kLanes, true, scratch.scores,
-                                             page.ahead_keys);
+                                             task.head_dim, kPageTokens / kLanes, true, scratch.scores, page.ahead);
   for (int p = 0; p < Pairs; ++p) {
     seen[p] = seen_slots(task, pair + p, page.start);
     softmax(scratch.scores + p * kRowStride, seen[p].begin, seen[p].end, task.scale, page_max + p, page_sum + p);
   }
-  weigh_values<T, Pairs, Ahead>(page, task.padded_dim, seen, scratch.scores, scratch.page_out);
+  for (int64_t d = 0; d < task.padded_dim; d += kValueChunk) {
+    const bool last = d + kValueChunk >= task.padded_dim;
+    weigh_values<T, Pairs, Ahead>({page.values + d * kPageTokens, (last ? task.padded_dim - d : kValueChunk) / kLanes,
+                                   last ? page.ahead_last : page.ahead},
+                                  seen, scratch.scores, scratch.page_out + d);
+  }
   fold(scratch.span.from(in_block), {page_max, page_sum, scratch.page_out}, Pairs, task.padded_dim);
 }
 
@@ -251,7 +264,7 @@ template <class T>
 void walk_page(const AttendTask& task, int64_t index, Range pairs, const Scratch& scratch) {
   const char* block = task.blocks + task.page_table[index] * task.page_bytes;
   Page<T> page = {reinterpret_cast<const T*>(block), reinterpret_cast<const T*>(block + task.value_bytes),
-                  index * kPageTokens, task.value_bytes, 0};
+                  index * kPageTokens, kValueChunk * kPageTokens * int64_t(sizeof(T)), 0};
   if constexpr (sizeof(T) == 2) {
     if (pairs.end - pairs.begin > kConvertPairs) {
       float* keys = scratch.page;
@@ -261,10 +274,12 @@ void walk_page(const AttendTask& task, int64_t index, Range pairs, const Scratch
       return tiles<float>(task, {keys, values, page.start, 0, 0}, pairs, false, scratch);
     }
   }
-  // While K is used its V is asked for; while V is used, the next page's K.
-  if (index + 1 < task.page_end)
-    page.ahead_values =
-        (task.page_table[index + 1] - int64_t(task.page_table[index])) * task.page_bytes - task.value_bytes;
+  // A block is read from its first byte to its last; from its last chunk on, the next page's block is asked for.
+  if (index + 1 < task.page_end) {
+    const int64_t last_chunk = (task.padded_dim - 1) / kValueChunk * kValueChunk * kPageTokens * int64_t(sizeof(T));
+    page.ahead_last = (task.page_table[index + 1] - int64_t(task.page_table[index])) * task.page_bytes -
+                      task.value_bytes - last_chunk;
+  }
   tiles<T>(task, page, pairs, true, scratch);
 }
 
@@ -282,11 +297,26 @@ inline Range pairs_of_page(const AttendTask& task, int64_t page) {
   return pairs;
 }
 
-// Adds the finished span to the result and starts the next one.
-inline void close_span(const Scratch& scratch, int64_t pairs, int64_t padded_dim) {
-  for (int64_t p = 0; p < pairs; ++p)
-    if (scratch.span.sum[p] != 0) fold(scratch.result.from(p), scratch.span.from(p), 1, padded_dim);
-  clear(scratch.span, pairs, padded_dim);
+// One pair's state at the end of the span of `page`.
+inline void write_partial(const AttendTask& task, States state, int64_t pair, int64_t page) {
+  const int64_t span = page / kSpanPages - task.page_begin / kSpanPages;
+  float* record = task.partials + pair * task.partial_pair_stride + span * task.partial_span_stride;
+  record[0] = *state.max;
+  record[1] = *state.sum;
+  std::memcpy(record + kLanes, state.out, size_t(task.padded_dim) * sizeof(float));
+}
+
+// Adds the span that ends with `page` to the result, or writes it down, and starts the next one.
+inline void close_span(const AttendTask& task, const Scratch& scratch, int64_t page) {
+  const int64_t pairs = task.pair_end - task.pair_begin;
+  for (int64_t p = 0; p < pairs; ++p) {
+    if (task.partials != nullptr) {
+      write_partial(task, scratch.span.from(p), task.pair_begin + p, page);
+    } else if (scratch.span.sum[p] != 0) {
+      fold(scratch.result.from(p), scratch.span.from(p), 1, task.padded_dim);
+    }
+  }
+  clear(scratch.span, pairs, task.padded_dim);
 }
 
 // out [head_dim] = state's output / its sum
@@ -307,13 +337,6 @@ inline int64_t head_offset(const AttendTask& task, int64_t pair) {
   return pair / task.group * task.row_stride + pair % task.group * task.head_dim;
 }
 
-inline void write_partial(const AttendTask& task, States state, int64_t pair) {
-  float* record = task.partials + pair * task.partial_stride;
-  record[0] = *state.max;
-  record[1] = *state.sum;
-  std::memcpy(record + kLanes, state.out, size_t(task.padded_dim) * sizeof(float));
-}
-
 // Bytes: each page's K and V once per kBlockPairs pairs. Work: 4 head_dim flop per pair and key.
 inline void attend(const AttendTask& task, float* scratch_memory) {
   const Scratch scratch(scratch_memory);
@@ -324,7 +347,7 @@ inline void attend(const AttendTask& task, float* scratch_memory) {
   clear(scratch.span, pairs, task.padded_dim);
   clear(scratch.result, pairs, task.padded_dim);
   for (int64_t page = task.page_begin; page < task.page_end; ++page) {
-    if (page % kSpanPages == 0 && page != task.page_begin) close_span(scratch, pairs, task.padded_dim);
+    if (page % kSpanPages == 0 && page != task.page_begin) close_span(task, scratch, page - 1);
     const Range walking = pairs_of_page(task, page);
     if (walking.begin >= walking.end) continue;
     if (task.dtype == DType::kF16) {
@@ -333,11 +356,8 @@ inline void attend(const AttendTask& task, float* scratch_memory) {
       walk_page<float>(task, page, walking, scratch);
     }
   }
-  if (task.partials != nullptr) {
-    for (int64_t p = 0; p < pairs; ++p) write_partial(task, scratch.span.from(p), task.pair_begin + p);
-    return;
-  }
-  close_span(scratch, pairs, task.padded_dim);
+  close_span(task, scratch, task.page_end - 1);
+  if (task.partials != nullptr) return;
   for (int64_t p = 0; p < pairs; ++p)
     write_result(scratch.result.from(p), task.head_dim, task.out + head_offset(task, task.pair_begin + p));
 }
@@ -345,7 +365,7 @@ inline void attend(const AttendTask& task, float* scratch_memory) {
 inline void merge_spans(const float* partials, int64_t spans, int64_t span_stride, int64_t head_dim, float* out) {
   alignas(64) float result_out[kRowStride];
   float largest, total;
-  const int64_t padded_dim = (head_dim + kLanes - 1) / kLanes * kLanes;
+  const int64_t padded_dim = kv_padded_dim(head_dim);
   const States result = {&largest, &total, result_out};
   clear(result, 1, padded_dim);
   for (int64_t s = 0; s < spans; ++s, partials += span_stride) {
@@ -396,13 +416,20 @@ inline void store_key(const float* k, int64_t head_dim, DType dtype, void* block
   }
 }
 
+template <class T>
+void store_value_as(const float* v, int64_t head_dim, T* values, int64_t slot) {
+  const int64_t padded_dim = kv_padded_dim(head_dim);
+  for (int64_t d = 0; d < head_dim; d += kValueChunk) {
+    const int64_t dims = padded_dim - d < kValueChunk ? padded_dim - d : kValueChunk;
+    store_row(v + d, head_dim - d < dims ? head_dim - d : dims, values + d * kPageTokens + slot * dims);
+  }
+}
+
 inline void store_value(const float* v, int64_t head_dim, DType dtype, void* block, int64_t slot) {
-  const int64_t padded_dim = (head_dim + kLanes - 1) / kLanes * kLanes;
-  const int64_t offset = head_dim * kPageTokens + slot * padded_dim;
   if (dtype == DType::kF16) {
-    store_row(v, head_dim, static_cast<half_t*>(block) + offset);
+    store_value_as(v, head_dim, static_cast<half_t*>(block) + head_dim * kPageTokens, slot);
   } else {
-    store_row(v, head_dim, static_cast<float*>(block) + offset);
+    store_value_as(v, head_dim, static_cast<float*>(block) + head_dim * kPageTokens, slot);
   }
 }
 

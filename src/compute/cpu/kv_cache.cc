@@ -1,45 +1,16 @@
 #include "compute/cpu/kv_cache.h"
 
-#include <sys/mman.h>
-
-#include <algorithm>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "base/check.h"
 #include "base/error.h"
 #include "base/function_ref.h"
 #include "base/thread_team.h"
+#include "compute/cpu/huge_memory.h"
 
 namespace updraft::compute::cpu {
 namespace {
-
-constexpr int64_t kHugePage = int64_t(1) << 21;
-
-// Zeroed on first touch. Aligned to 2 MiB, so that every part of it may become a large page.
-class AnonymousMemory {
- public:
-  explicit AnonymousMemory(int64_t bytes) : mapped_bytes_(size_t(bytes + kHugePage)) {
-    map_ = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (map_ == MAP_FAILED)
-      fail("The KV cache needs {} MB, which this process cannot have: ask for a smaller --context or fewer sequences.",
-           bytes / 1'000'000);
-    const uintptr_t aligned = (reinterpret_cast<uintptr_t>(map_) + kHugePage - 1) / kHugePage * kHugePage;
-    data_ = reinterpret_cast<char*>(aligned);
-    madvise(data_, size_t(bytes), MADV_HUGEPAGE);  // advice: where it is refused, small pages do
-  }
-  ~AnonymousMemory() { munmap(map_, mapped_bytes_); }
-  AnonymousMemory(const AnonymousMemory&) = delete;
-  AnonymousMemory& operator=(const AnonymousMemory&) = delete;
-
-  char* data() const { return data_; }
-
- private:
-  size_t mapped_bytes_;
-  void* map_;
-  char* data_;
-};
 
 // splitmix64: the counter-based generator of Steele, Lea and Flood (2014).
 uint64_t mix(uint64_t x) {
@@ -55,7 +26,7 @@ uint64_t four_halves(uint64_t counter) { return (mix(counter) & 0x8fff8fff8fff8f
 class CpuKvCache final : public KvCache {
  public:
   CpuKvCache(const KvGeometry& shape, int64_t page_count, int64_t total_bytes, ThreadTeam* team)
-      : memory_(total_bytes), team_(team) {
+      : memory_(total_bytes, "the KV cache"), team_(team) {
     geometry = shape;
     pages = page_count;
     page_tokens = kPageTokens;
@@ -81,11 +52,13 @@ class CpuKvCache final : public KvCache {
     });
   }
 
-  char* data() const { return memory_.data(); }
+  char* data() const { return memory_.as<char>(); }
 
  private:
   void check_page(int32_t page) const { CHECK(page >= 0 && page < pages) << "page " << page << " of " << pages; }
-  char* block(int64_t layer, int32_t page) const { return memory_.data() + (layer * pages + page) * layer_page_bytes_; }
+  char* block(int64_t layer, int32_t page) const {
+    return memory_.as<char>() + (layer * pages + page) * layer_page_bytes_;
+  }
 
   void for_each_layer(FunctionRef<void(int64_t)> body) {
     if (team_ == nullptr) {
@@ -115,7 +88,7 @@ class CpuKvCache final : public KvCache {
     }
   }
 
-  AnonymousMemory memory_;
+  HugeMemory memory_;
   ThreadTeam* team_;
   int64_t layer_page_bytes_ = 0;
 };

@@ -1,7 +1,8 @@
 // The KV cache of the CPU machine: pages of kPageTokens positions in anonymous memory, in 2 MiB system pages where the
-// system grants them, touched only when first written. One block per (layer, page, key/value head) holds K transposed,
-// [head_dim][kPageTokens], so that sixteen keys share a register and a score is one chain of fused multiply-adds over
-// the dimensions, and V as it comes, [kPageTokens][padded_dim], so that an output's chain runs over the keys.
+// system grants them, touched only when first written. One block per (layer, page, key/value head) is read from its
+// first byte to its last: K transposed, [head_dim][kPageTokens], so that sixteen keys share a register and a score is
+// one chain of fused multiply-adds over the dimensions; then V in chunks of kValueChunk dimensions, [kPageTokens][dims
+// of the chunk].
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace updraft::compute::cpu {
 
 constexpr int64_t kPageTokens = 64;
 constexpr int64_t kMaxHeadDim = 256;
+constexpr int64_t kValueChunk = 64;
 
 // Throws Error when the address space cannot be had. `team` (may be null) helps copy and fill, and must outlive the
 // cache.
@@ -28,7 +30,8 @@ struct KvBlocks {
   int64_t value_offset = 0;    // of V in a block: head_dim * kPageTokens
   int64_t block_elements = 0;  // value_offset + kPageTokens * padded_dim
 };
-constexpr int64_t kv_padded_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+// Head dimensions of V as stored: a multiple of 16; the padding is never read into a result.
+static constexpr int64_t kv_padded_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 KvBlocks kv_blocks(const KvCache& cache);
 
 }  // namespace updraft::compute::cpu
