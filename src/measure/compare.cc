@@ -52,9 +52,7 @@ std::string sweep_name(const ordered_json& point) {
   return fmt::format("decode at depth {}, batch {}", point.value("depth", 0), point.value("batch", 0));
 }
 
-}  // namespace
-
-Comparison compare_records(const ordered_json& a, const ordered_json& b) {
+Comparison compare(const ordered_json& a, const ordered_json& b) {
   Comparison out;
   const auto note = [&](const char* group, const char* key) {
     const std::string x = text_at(a, group, key), y = text_at(b, group, key);
@@ -82,6 +80,18 @@ Comparison compare_records(const ordered_json& a, const ordered_json& b) {
     for (const ordered_json& point_b : list_of(b, "sweep"))
       if (sweep_name(point_a) == sweep_name(point_b) && point_a.value("kind", "") == point_b.value("kind", "-"))
         add_figure(out, sweep_name(point_a) + ": tokens/s", sweep_rates(point_a), sweep_rates(point_b));
+  return out;
+}
+
+}  // namespace
+
+Comparison compare_records(const ordered_json& a, const ordered_json& b) {
+  Comparison out;
+  try {
+    out = compare(a, b);
+  } catch (const ordered_json::exception& e) {
+    fail("a run record to compare is damaged: {}", e.what());
+  }
   if (out.figures.empty()) fail("these two run records measured nothing in common");
   return out;
 }

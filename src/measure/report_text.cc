@@ -51,11 +51,27 @@ std::string draw_table(const TableText& table) {
   return out + "\n";
 }
 
+// Markdown shows HTML, and a bar ends a cell: a model's text or a file's name must be neither.
+std::string markdown_text(const std::string& text) {
+  std::string out;
+  for (char c : text)
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '|')
+      out += "\\|";
+    else
+      out += c;
+  return out;
+}
+
 std::string markdown_table(const TableText& table) {
   if (table.header.empty()) return "";
   const auto line = [](const std::vector<std::string>& cells, bool bold) {
     std::string out = "|";
-    for (const std::string& text : cells) out += bold && !text.empty() ? " **" + text + "** |" : " " + text + " |";
+    for (const std::string& text : cells)
+      out += bold && !text.empty() ? " **" + markdown_text(text) + "** |" : " " + markdown_text(text) + " |";
     return out + "\n";
   };
   std::string out = line(table.header, false) + "|---|";
@@ -93,7 +109,7 @@ std::string terminal_report(const ordered_json& record, Language language) {
 
 std::string markdown_report(const ordered_json& record, Language language) {
   std::string out = language == Language::kChinese ? "# Updraft 基准测试\n\n" : "# Updraft benchmark\n\n";
-  for (const std::string& warning : warnings(record, language)) out += "> " + warning + "\n\n";
+  for (const std::string& warning : warnings(record, language)) out += "> " + markdown_text(warning) + "\n\n";
   TableText facts;
   facts.header = {"", ""};
   for (const auto& [name, value] : fact_rows(record, language)) facts.rows.push_back({name, value});
@@ -101,8 +117,9 @@ std::string markdown_report(const ordered_json& record, Language language) {
          markdown_table(prefill_table(record, language)) + markdown_table(decode_table(record, language));
   if (!record.contains("tasks")) return out;
   for (const ordered_json& task : record["tasks"]) {
-    out += fmt::format("**{}**\n\n", task.value(language == Language::kChinese ? "name_zh" : "name", ""));
-    std::string text = task.value("text", "");
+    out +=
+        fmt::format("**{}**\n\n", markdown_text(task.value(language == Language::kChinese ? "name_zh" : "name", "")));
+    std::string text = markdown_text(task.value("text", ""));
     for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) text.replace(at, 1, "\n> ");
     out += "> " + text + "\n\n";
   }

@@ -140,7 +140,7 @@ ordered_json read_run_record(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail("{}: cannot be opened: {}", path, std::strerror(errno));
   ordered_json record = ordered_json::parse(in, nullptr, false);
-  if (!record.is_object() || record.value("schema", "") != kRunRecordSchema)
+  if (!record.is_object() || !record.contains("schema") || record["schema"] != kRunRecordSchema)
     fail("{}: this is not a run record of schema {} (`updraft bench --format json` writes one)", path,
          kRunRecordSchema);
   return record;
