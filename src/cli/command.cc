@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "cli/hub_options.h"
 #include "cli/terminal.h"
 
 namespace updraft::cli {
@@ -36,7 +37,14 @@ void write_synthetic(const session::LoadOptions& options, const std::string& fol
 }  // namespace
 
 void ModelOptions::add_to(CLI::App& command, bool positional_model) {
-  if (positional_model) command.add_option("MODEL", model, "A folder as Hugging Face ships it, or a .gguf file");
+  if (positional_model)
+    command.add_option("MODEL", model,
+                       "A folder as Hugging Face ships it, a .gguf file, or a name such as Qwen/Qwen2.5-0.5B-Instruct, "
+                       "which is pulled first when it is not in the cache");
+  command.add_flag("--offline", offline, "Never touch the network: a model name must be in the cache");
+  command.parse_complete_callback([this] {
+    if (synthetic.empty() && !model.empty()) model = resolve_model(model, offline);
+  });
   command.add_option(
       "--synthetic", synthetic,
       "Weights made from a seed in the exact shape of NAME (mistral-7b, mistral-7b:layers=4, or a config.json): "

@@ -23,6 +23,9 @@ void add_doctor(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_logits(CLI::App& app, int& exit_code);
+void add_pull(CLI::App& app, int& exit_code);
+void add_models(CLI::App& app, int& exit_code);
+void add_bundle(CLI::App& app, int& exit_code);
 
 // --device, --threads, --dtype, --kv-dtype, --context, --exact, --synthetic, --seed-weights: the same everywhere.
 struct ModelOptions {
@@ -37,7 +40,10 @@ struct ModelOptions {
   std::string kv_dtype = "f16";
   int64_t context = 0;  // 0: not given
   std::string write;    // with --synthetic: a folder to write the weights to
+  bool offline = false;
 
+  // The model may be a name (organisation/name) in place of a folder: it is pulled first when it is not in the cache.
+  // `this` must outlive the parsing.
   void add_to(CLI::App& command, bool positional_model);
   session::LoadOptions load_options() const;  // throws Error for a value that is not known
 };

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/environment.h"
+#include "cli/hub_options.h"
 #include "cli/terminal.h"
 
 namespace updraft::cli {
@@ -35,6 +36,7 @@ void add_doctor(CLI::App& app, int& exit_code) {
   command->callback([options, &exit_code] {
     measure::DoctorOptions& doctor = options->doctor;
     doctor.measure = !options->quick;
+    if (!doctor.model.empty()) doctor.model = resolve_model(doctor.model);
     if (doctor.disk_folder.empty()) doctor.disk_folder = environment().cache_folder;
     const bool chinese = options->language.empty() ? environment().chinese : options->language == "zh";
     const auto language = chinese ? measure::Language::kChinese : measure::Language::kEnglish;

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
+#include "hub/hub_error.h"
 
 int main(int argc, char** argv) {
   using namespace updraft::cli;
@@ -15,7 +16,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "updraft " UPDRAFT_VERSION);
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 doctor: not ready, 4 bench: regression, 130 interrupted.\n"
+      "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 doctor: not ready, 4 bench: regression, 10 to 29 pull "
+      "(see docs/pull.md), 130 interrupted.\n"
       "`updraft COMMAND --help` has examples.");
   int exit_code = kSuccess;
   add_generate(app, exit_code);
@@ -26,10 +28,16 @@ int main(int argc, char** argv) {
   add_tokenize(app, exit_code);
   add_template(app, exit_code);
   add_logits(app, exit_code);
+  add_pull(app, exit_code);
+  add_models(app, exit_code);
+  add_bundle(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kSuccess : kUsage;
+  } catch (const updraft::hub::HubError& e) {
+    fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
+    return e.exit_code();
   } catch (const std::exception& e) {
     fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
     return interrupted() ? kInterrupted : kFailure;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "cli/hub_options.h"
 #include "cli/json_lines.h"
 
 namespace updraft::cli {
@@ -56,7 +57,7 @@ class Renderer {
 };
 
 int run(const TemplateOptions& options) {
-  Renderer renderer(options.model);
+  Renderer renderer(resolve_model(options.model));
   if (options.json_lines) {
     run_json_lines([&](const ordered_json& line) -> ordered_json { return {{"prompt", renderer.render(line)}}; });
     return kSuccess;

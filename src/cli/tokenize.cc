@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "cli/hub_options.h"
 #include "cli/json_lines.h"
 
 namespace updraft::cli {
@@ -35,7 +36,7 @@ ordered_json answer_line(const text::Tokenizer& tokenizer, const ordered_json& l
 }
 
 int run(const TokenizeOptions& options) {
-  const auto tokenizer = session::open_tokenizer(options.model);
+  const auto tokenizer = session::open_tokenizer(resolve_model(options.model));
   if (options.json_lines) {
     run_json_lines([&](const ordered_json& line) { return answer_line(*tokenizer, line); });
     return kSuccess;

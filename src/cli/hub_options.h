@@ -1,0 +1,37 @@
+// From flags and environment to the hub's options: what pull, models, bundle and every command that takes a model name
+// share, with the display of a download.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "hub/pull.h"
+
+namespace updraft::cli {
+
+// A model's folder: an existing path as it is; organisation/name from the cache, pulled first unless offline.
+// Anything else as it is, for the caller's own message. Throws HubError.
+std::string resolve_model(const std::string& model, bool offline = false);
+
+// The environment's settings, Ctrl-C, progress and messages on stderr (through `display`).
+class PullDisplay;
+hub::PullOptions pull_options(const std::shared_ptr<PullDisplay>& display);
+
+// One line on a terminal: total, rate, time left, the files under way; elsewhere a line every half minute.
+class PullDisplay {
+ public:
+  explicit PullDisplay(bool quiet = false) : quiet_(quiet) {}
+  ~PullDisplay() { finish(); }
+  PullDisplay(const PullDisplay&) = delete;
+  PullDisplay& operator=(const PullDisplay&) = delete;
+  void show(const hub::PullProgress&);
+  void message(const std::string&);
+  void finish();
+
+ private:
+  bool quiet_, visible_ = false;
+  double started_ = 0, drawn_ = 0, rate_at_ = 0, rate_ = 0;
+  int64_t rate_done_ = 0;
+};
+
+}  // namespace updraft::cli

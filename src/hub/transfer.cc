@@ -1,0 +1,616 @@
+#include "hub/transfer.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <thread>
+
+#include "hub/digest.h"
+#include "hub/fetch.h"
+#include "hub/names.h"
+#include "hub/part_file.h"
+#include "hub/rate_limit.h"
+#include "hub/source_pool.h"
+
+namespace updraft::hub {
+namespace {
+
+constexpr int64_t kRealProgress = 64 << 10;  // fewer bytes than this do not excuse a failure
+constexpr int kMostChanges = 3;              // a file that changes on the server under our hands
+constexpr int kMostRounds = 8;               // whole attempts at one file
+
+// Bytes [begin, end) of a file came from `source`; kept: from an earlier run, source unknown.
+struct Segment {
+  int64_t begin, end;
+  int source;
+  std::string sha256;  // only after a wrong hash
+};
+constexpr int kKept = -1;
+
+// A file under way. `part` is written by workers, each piece by one of them; the rest is guarded by Transfer's lock.
+struct Job {
+  const FileTask* task = nullptr;
+  std::unique_ptr<PartFile> part;
+  std::vector<bool> taken;  // per piece
+  int in_flight = 0, changes = 0;
+  bool whole = false, closed = false, start_over = false;
+  std::atomic<int> generation{0};  // counts restarts, for the hasher
+  int only_source = -1;            // after a wrong hash: wholly from this one
+  std::set<int> banned;            // sources that cannot give this file
+  std::map<int, HubError> errors;
+  std::map<int, std::string> direct_urls, etags;
+  std::vector<Segment> segments, suspects;
+  std::optional<HubError> error;
+  const std::string& path() const { return task->file.path; }
+};
+
+struct Work {
+  Job* job = nullptr;
+  int source = 0;
+  int piece = 0;  // the first one when `whole`
+  bool whole = false, ask_listing = false;
+};
+
+std::string segment_digest(const PartFile& part, const Segment& segment) {
+  Digest digest(Digest::kSha256);
+  std::vector<std::byte> buffer(256 << 10);
+  for (int64_t at = segment.begin; at < segment.end;) {
+    const auto bytes = std::span(buffer).first(size_t(std::min<int64_t>(int64_t(buffer.size()), segment.end - at)));
+    if (!part.read(at, bytes)) return "";
+    digest.update(bytes);
+    at += int64_t(bytes.size());
+  }
+  return digest.hex();
+}
+
+class Transfer {
+ public:
+  Transfer(const TransferPlan& plan, const TransferSettings& settings)
+      : plan_(plan),
+        settings_(settings),
+        http_(settings.http),
+        pool_(plan.sources, settings.patience),
+        rate_(settings.max_bytes_per_s, &abort_) {
+    http_.cancel = &abort_;
+    progress_.files = int(plan.tasks.size());
+    for (const FileTask& task : plan.tasks) progress_.total += std::max<int64_t>(0, task.file.size);
+  }
+  TransferResult run();
+
+ private:
+  bool cancelled() const { return settings_.http.cancel && settings_.http.cancel->load(); }
+  void tell(const std::string& sentence);
+  void stop(std::exception_ptr);
+  void guarded(void (Transfer::*loop)());
+
+  // Drivers: one per file under way.
+  void drive();
+  void drive_file(const FileTask&);
+  bool already_there(const FileTask&);
+  std::string hash_as_it_comes(Job&);
+  void blame(Job&, const std::string& wrong);
+  void clear_suspects(Job&);
+  void adopt(Job&, const std::string& hash);
+  void close(Job&);
+
+  // Workers: one per connection.
+  void work();
+  std::optional<Work> pick(Clock::time_point& wake);
+  std::optional<Work> pick_for(Job&, Clock::time_point& wake);
+  int choose(Job&, bool whole, Clock::time_point& wake, bool& hopeless);
+  void fetch(HttpClient&, const Work&);
+  void settle(const Work&, const FetchOutcome&, int64_t begin, Clock::time_point started);
+  void ask_listing(HttpClient&, int source);
+  void restart(Job&);
+
+  void flush_now_and_then();
+  void report();
+
+  const TransferPlan& plan_;
+  const TransferSettings& settings_;
+  std::atomic<bool> abort_{false};  // the user's wish or a failure: ends every connection
+  HttpSettings http_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  SourcePool pool_;
+  RateLimit rate_;
+  std::vector<Job*> jobs_;
+  size_t next_task_ = 0;
+  int drivers_ = 0;
+  bool stopped_ = false;
+  std::exception_ptr failure_;
+  PullProgress progress_;  // done: of files that are finished
+  std::deque<std::string> sentences_;
+};
+
+void Transfer::tell(const std::string& sentence) {
+  if (!sentence.empty()) sentences_.push_back(sentence);
+}
+
+void Transfer::stop(std::exception_ptr failure) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (!failure_) failure_ = failure;
+  stopped_ = true;
+  abort_ = true;
+  changed_.notify_all();
+}
+
+void Transfer::guarded(void (Transfer::*loop)()) {
+  try {
+    (this->*loop)();
+  } catch (...) {
+    stop(std::current_exception());
+  }
+}
+
+TransferResult Transfer::run() {
+  std::vector<std::thread> threads;
+  drivers_ = std::max(1, std::min(settings_.files_in_parallel, int(plan_.tasks.size())));
+  for (int i = 0; i < drivers_; ++i)
+    threads.emplace_back([this] {
+      guarded(&Transfer::drive);
+      const std::lock_guard<std::mutex> guard(mutex_);
+      --drivers_;
+      changed_.notify_all();
+    });
+  for (int i = 0; i < std::max(1, settings_.connections); ++i)
+    threads.emplace_back([this] { guarded(&Transfer::work); });
+  threads.emplace_back([this] { guarded(&Transfer::flush_now_and_then); });
+  report();
+  for (std::thread& thread : threads) thread.join();
+  if (failure_) std::rethrow_exception(failure_);
+  TransferResult result;
+  for (int i = 0; i < pool_.size(); ++i) {
+    result.fetched_bytes += pool_.fetched_bytes(i);
+    if (pool_.fetched_bytes(i) > 0) result.from.push_back(pool_.source(i).name());
+  }
+  return result;
+}
+
+// Progress and messages, from the caller's thread, until the drivers are done.
+void Transfer::report() {
+  for (bool last = false; !last;) {
+    PullProgress progress;
+    std::deque<std::string> sentences;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return drivers_ == 0; });
+      last = drivers_ == 0;
+      progress = progress_;
+      for (const Job* job : jobs_) {
+        const int64_t done = job->part->done();
+        progress.active.push_back({job->path(), done, job->part->size()});
+        progress.done += done;
+      }
+      sentences.swap(sentences_);
+    }
+    for (const std::string& sentence : sentences)
+      if (settings_.message) settings_.message(sentence);
+    try {
+      if (settings_.progress) settings_.progress(progress);
+    } catch (...) {
+      stop(std::current_exception());
+    }
+    if (cancelled())
+      stop(std::make_exception_ptr(
+          HubError(Refusal::kInterrupted, "interrupted; what is there is kept: the same command continues")));
+  }
+  stop(nullptr);
+}
+
+void Transfer::flush_now_and_then() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!changed_.wait_for(lock, std::chrono::duration<double>(settings_.flush_every_s), [&] { return stopped_; })) {
+    for (size_t i = 0; i < jobs_.size(); ++i) {
+      Job* const job = jobs_[i];
+      ++job->in_flight;  // keeps it alive while the lock is open
+      lock.unlock();
+      std::exception_ptr failure;
+      try {
+        job->part->heartbeat();
+        job->part->flush();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      lock.lock();
+      --job->in_flight;
+      changed_.notify_all();
+      if (failure) std::rethrow_exception(failure);
+    }
+  }
+}
+
+// ---- Drivers ----
+
+void Transfer::drive() {
+  for (;;) {
+    const FileTask* task = nullptr;
+    {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      if (stopped_ || next_task_ == plan_.tasks.size()) return;
+      task = &plan_.tasks[next_task_++];
+    }
+    drive_file(*task);
+    const std::lock_guard<std::mutex> guard(mutex_);
+    progress_.done += std::max<int64_t>(0, task->file.size);
+    ++progress_.files_done;
+  }
+}
+
+bool Transfer::already_there(const FileTask& task) {
+  const FilePlace& place = task.place;
+  const std::string& etag = task.file.etag();
+  std::error_code error;
+  const auto has_size = [&](const fs::path& path) {
+    return fs::is_regular_file(path, error) && int64_t(fs::file_size(path, error)) == task.file.size;
+  };
+  if (place.pointer.empty()) {
+    if (!has_size(place.final_path) || etag.empty()) return false;
+    if (local_etag(place) == etag) return true;
+    if (file_digest(place.final_path, etag) != etag) return false;
+    write_metadata(place, plan_.listing.commit, etag);
+    return true;
+  }
+  if (!etag.empty() && has_size(place.final_path)) {
+    link_pointer(place, settings_.no_links);
+    return true;
+  }
+  return has_size(place.pointer);
+}
+
+void Transfer::drive_file(const FileTask& task) {
+  std::optional<FileLock> file_lock;
+  if (settings_.use_locks)
+    file_lock.emplace(task.place.lock, &abort_, [&] {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      tell(fmt::format("another process is fetching {}: waiting for it", task.file.path));
+    });
+  if (already_there(task)) return;
+  const std::string& etag = task.file.etag();
+  Job job;
+  job.task = &task;
+  job.part =
+      std::make_unique<PartFile>(task.place, etag.empty() ? "unknown" : etag, task.file.size, settings_.piece_bytes);
+  job.taken.assign(size_t(job.part->pieces()), false);
+  for (int i = 0; i < job.part->pieces(); ++i)
+    if (job.part->done(i) > 0)
+      job.segments.push_back({job.part->begin(i), job.part->begin(i) + job.part->done(i), kKept, ""});
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    if (job.part->done() > 0)
+      tell(fmt::format("{}: continuing, {} of {} bytes are there", task.file.path, job.part->done(), job.part->size()));
+    jobs_.push_back(&job);
+    changed_.notify_all();
+  }
+  try {
+    for (int round = 0;; ++round) {
+      const std::string hash = hash_as_it_comes(job);
+      if (etag.empty() || hash == etag) {
+        clear_suspects(job);
+        close(job);
+        adopt(job, hash);
+        return;
+      }
+      if (round == kMostRounds)
+        refuse(Refusal::kWrongHash, "{}: its hash is still wrong after {} rounds", task.file.path, round);
+      blame(job, hash);
+    }
+  } catch (...) {
+    close(job);
+    throw;
+  }
+}
+
+// Takes the job from the workers and waits until none is at it.
+void Transfer::close(Job& job) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  job.closed = true;
+  changed_.notify_all();
+  changed_.wait(lock, [&] { return job.in_flight == 0; });
+  std::erase(jobs_, &job);
+}
+
+std::string Transfer::hash_as_it_comes(Job& job) {
+  Digest digest = Digest::for_etag(job.task->file.etag(), job.part->size());
+  std::vector<std::byte> buffer(256 << 10);
+  int generation = job.generation;
+  int64_t hashed = 0;
+  while (hashed < job.part->size() || job.generation != generation) {
+    const int64_t frontier = job.part->frontier();
+    if (job.generation != generation) {  // the file was started over
+      generation = job.generation;
+      digest = Digest::for_etag(job.task->file.etag(), job.part->size());
+      hashed = 0;
+      continue;
+    }
+    if (frontier > hashed) {
+      const auto part = std::span(buffer).first(size_t(std::min<int64_t>(int64_t(buffer.size()), frontier - hashed)));
+      if (job.part->read(hashed, part)) {
+        digest.update(part);
+        hashed += int64_t(part.size());
+      } else if (job.generation == generation) {
+        refuse(Refusal::kDisk, "{}: became shorter while it was being written", job.task->place.unfinished.string());
+      }
+      continue;
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (job.error) throw HubError(*job.error);
+    if (stopped_) refuse(Refusal::kInterrupted, "interrupted; what is there is kept: the same command continues");
+    changed_.wait_for(lock, std::chrono::milliseconds(10));
+  }
+  return digest.hex();
+}
+
+// The bytes are complete and their hash is wrong. With one source it is known who lied; with several, all of it comes
+// again from one that is trusted most, and what differs then tells who.
+void Transfer::blame(Job& job, const std::string& wrong) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return job.in_flight == 0 || stopped_; });
+  if (stopped_) refuse(Refusal::kInterrupted, "interrupted");
+  std::set<int> givers;
+  for (const Segment& segment : job.segments) givers.insert(segment.source);
+  const std::string sentence =
+      fmt::format("the hash of {} is {}, but the listing says {}", job.path(), wrong, job.task->file.etag());
+  if (givers.size() == 1 && *givers.begin() != kKept) {
+    const int liar = *givers.begin();
+    pool_.drop(liar, HubError(Refusal::kWrongHash,
+                              fmt::format("{} sent wrong bytes: {}", pool_.source(liar).name(), sentence)));
+    tell(
+        fmt::format("{} sent wrong bytes: {}; it is left out of this run, and the file comes again from another source",
+                    pool_.source(liar).name(), sentence));
+    job.errors.insert_or_assign(liar, *pool_.last_error(liar));
+  } else {
+    tell(fmt::format("{}; the file comes again, wholly from one source", sentence));
+    job.suspects = std::move(job.segments);
+    for (Segment& suspect : job.suspects) suspect.sha256 = segment_digest(*job.part, suspect);
+  }
+  // Best first: gave files that were right, gave nothing of this one, comes first in the list.
+  int best = -1;
+  for (int i = 0; i < pool_.size(); ++i) {
+    if (pool_.dropped(i) || job.banned.contains(i) || !pool_.offers_file(i, job.path())) continue;
+    const auto rank = [&](int s) { return std::pair(pool_.verified_files(s), givers.contains(s) ? 0 : 1); };
+    if (best < 0 || rank(i) > rank(best)) best = i;
+  }
+  if (best < 0)
+    throw HubError(Refusal::kWrongHash, fmt::format("{}, and there is no other source to take it from: {}", sentence,
+                                                    pool_.summary(job.path(), job.errors).what()));
+  job.only_source = best;
+  restart(job);
+  changed_.notify_all();
+}
+
+void Transfer::clear_suspects(Job& job) {
+  std::set<int> liars;
+  for (const Segment& suspect : job.suspects)
+    if (suspect.source != kKept && segment_digest(*job.part, suspect) != suspect.sha256) liars.insert(suspect.source);
+  const std::lock_guard<std::mutex> guard(mutex_);
+  for (int liar : liars) {
+    if (pool_.dropped(liar)) continue;
+    const std::string sentence = fmt::format("{} sent wrong bytes of {}", pool_.source(liar).name(), job.path());
+    pool_.drop(liar, HubError(Refusal::kWrongHash, sentence));
+    tell(sentence + "; it is left out of this run");
+  }
+  for (const Segment& segment : job.segments)
+    if (segment.source != kKept && !liars.contains(segment.source)) pool_.verified(segment.source);
+}
+
+// Complete and right: the final name.
+void Transfer::adopt(Job& job, const std::string& hash) {
+  FilePlace place = job.task->place;
+  if (job.task->file.etag().empty() && !place.pointer.empty()) place.final_path = plan_.cache_blobs / hash;
+  job.part->finish(place.final_path);
+  if (place.pointer.empty())
+    write_metadata(place, plan_.listing.commit, hash);
+  else
+    link_pointer(place, settings_.no_links);
+}
+
+void Transfer::restart(Job& job) {
+  ++job.generation;  // before the bytes go, so that the hasher knows why
+  job.part->reset();
+  ++job.generation;  // and after, for bytes read in between
+  job.start_over = false;
+  job.segments.clear();
+  job.taken.assign(job.taken.size(), false);
+  job.etags.clear();
+}
+
+// ---- Workers ----
+
+void Transfer::work() {
+  HttpClient client(http_);
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!stopped_) {
+    Clock::time_point wake = Clock::now() + std::chrono::milliseconds(200);
+    const std::optional<Work> work = pick(wake);
+    if (!work) {
+      changed_.wait_until(lock, wake);
+      continue;
+    }
+    lock.unlock();
+    std::exception_ptr failure;
+    try {
+      if (work->ask_listing)
+        ask_listing(client, work->source);
+      else
+        fetch(client, *work);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    --work->job->in_flight;
+    changed_.notify_all();
+    if (failure) std::rethrow_exception(failure);
+  }
+}
+
+std::optional<Work> Transfer::pick(Clock::time_point& wake) {
+  for (Job* job : jobs_)
+    if (!job->closed && !job->error)
+      if (auto work = pick_for(*job, wake)) return work;
+  return std::nullopt;
+}
+
+std::optional<Work> Transfer::pick_for(Job& job, Clock::time_point& wake) {
+  if ((job.whole || job.start_over) && job.in_flight > 0) return std::nullopt;
+  if (job.start_over) restart(job);
+  int piece = 0;
+  while (piece < job.part->pieces() && (job.taken[size_t(piece)] || job.part->done(piece) == job.part->length(piece)))
+    ++piece;
+  if (piece == job.part->pieces()) return std::nullopt;
+  bool hopeless = false;
+  int source = choose(job, job.whole, wake, hopeless);
+  if (source < 0 && hopeless && !job.whole) {  // perhaps one that knows no ranges
+    source = choose(job, true, wake, hopeless);
+    if (source >= 0 && job.in_flight > 0) return std::nullopt;
+    if (source >= 0) {
+      job.whole = true;
+      restart(job);
+      piece = 0;
+    }
+  }
+  if (source < 0) {
+    if (hopeless && job.in_flight == 0) {
+      job.error = pool_.summary(job.path(), job.errors);
+      changed_.notify_all();
+    }
+    return std::nullopt;
+  }
+  const Source& from = pool_.source(source);
+  const bool of_listing =
+      size_t(source) == plan_.primary ||
+      (from.kind == SourceKind::kHuggingFace && plan_.sources[plan_.primary].kind == SourceKind::kHuggingFace);
+  ++job.in_flight;
+  if (!of_listing && !pool_.offers(source)) return Work{&job, source, 0, false, true};
+  if (job.whole && job.part->done() > 0) restart(job);  // never splice
+  job.taken[size_t(piece)] = true;
+  return Work{&job, source, piece, job.whole, false};
+}
+
+// The first source that may give this file now, or -1; `hopeless` when none ever will. `wake`: when one cools down.
+int Transfer::choose(Job& job, bool whole, Clock::time_point& wake, bool& hopeless) {
+  hopeless = true;
+  const Clock::time_point now = Clock::now();
+  const bool single = job.part->pieces() == 1 && job.part->done(0) == 0;
+  for (int i = 0; i < pool_.size(); ++i) {
+    if (pool_.dropped(i) || job.banned.contains(i) || !pool_.offers_file(i, job.path())) continue;
+    if (job.only_source >= 0 && job.only_source != i && !pool_.dropped(job.only_source) &&
+        !job.banned.contains(job.only_source))
+      continue;
+    if (!pool_.ranges(i) && !whole && !single) continue;
+    hopeless = false;
+    if (pool_.ready_at(i) <= now) return i;
+    wake = std::min(wake, pool_.ready_at(i));
+  }
+  return -1;
+}
+
+void Transfer::fetch(HttpClient& client, const Work& work) {
+  Job& job = *work.job;
+  FetchRequest request;
+  Source source;
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    source = pool_.source(work.source);
+    request.direct_url = job.direct_urls[work.source];
+    request.known_etag = job.etags[work.source];
+  }
+  request.source = &source;
+  request.repository = plan_.repository;
+  request.path = job.path();
+  request.url = file_url(source, plan_.repository, plan_.listing.commit, plan_.revision, job.path());
+  request.file_size = job.part->size();
+  request.begin = work.whole ? 0 : job.part->begin(work.piece) + job.part->done(work.piece);
+  request.end = work.whole ? job.part->size() : job.part->begin(work.piece) + job.part->length(work.piece);
+  request.whole = work.whole;
+  const Clock::time_point started = Clock::now();
+  const int64_t begin = request.begin;
+  const FetchOutcome outcome = fetch_range(client, request, [&](int64_t position, std::span<const std::byte> bytes) {
+    rate_.take(int64_t(bytes.size()));
+    job.part->write(position, bytes);
+  });
+  settle(work, outcome, begin, started);
+}
+
+void Transfer::settle(const Work& work, const FetchOutcome& outcome, int64_t begin, Clock::time_point started) {
+  Job& job = *work.job;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  job.taken[size_t(work.piece)] = false;
+  job.direct_urls[work.source] = outcome.direct_url;
+  if (outcome.received > 0) job.segments.push_back({begin, begin + outcome.received, work.source, ""});
+  pool_.succeeded(work.source, outcome.received);
+  if (outcome.changed) {
+    const std::string host = pool_.source(work.source).name();
+    if (++job.changes >= kMostChanges) {
+      job.banned.insert(work.source);
+      job.errors.insert_or_assign(
+          work.source,
+          HubError(Refusal::kWrongHash,
+                   fmt::format("{}: {} changes on the server while it is being fetched", host, job.path())));
+    }
+    tell(fmt::format("{}: {} changed on the server between two ranges: its bytes are not joined, the file starts over",
+                     host, job.path()));
+    job.start_over = true;
+    return;
+  }
+  if (!outcome.etag.empty()) job.etags.try_emplace(work.source, outcome.etag);
+  if (!outcome.failure) return;
+  const HubError& error = outcome.failure->error;
+  if (error.refusal() == Refusal::kInterrupted) return;
+  job.errors.insert_or_assign(work.source, error);
+  tell(pool_.failed(work.source, *outcome.failure, outcome.received >= kRealProgress, started));
+  switch (error.refusal()) {
+    case Refusal::kNetwork:
+    case Refusal::kTooManyRequests:
+    case Refusal::kCertificate:
+    case Refusal::kRedirects:
+      return;
+    case Refusal::kNoRanges:
+      pool_.no_ranges(work.source);
+      return;
+    default:
+      if (job.banned.insert(work.source).second) tell(std::string(error.what()) + "; trying the next source");
+  }
+}
+
+// A source that did not make the listing: only its files of the same name, size and, where both tell, hash are used.
+void Transfer::ask_listing(HttpClient& client, int index) {
+  Source source;
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    if (pool_.offers(index) || pool_.dropped(index)) return;
+    source = pool_.source(index);
+  }
+  std::set<std::string> same;
+  std::optional<HubError> failure;
+  try {
+    std::map<std::string, RemoteFile> theirs;
+    for (RemoteFile& file : list_repository(client, source, plan_.repository, plan_.revision).files)
+      theirs.emplace(file.path, file);
+    for (const FileTask& task : plan_.tasks) {
+      const auto found = theirs.find(task.file.path);
+      if (found == theirs.end() || found->second.size != task.file.size) continue;
+      const RemoteFile& other = found->second;
+      if (!task.file.sha256.empty() && !other.sha256.empty() && task.file.sha256 != other.sha256) continue;
+      if (!task.file.etag().empty()) same.insert(task.file.path);
+    }
+  } catch (const HubError& error) {
+    if (error.refusal() == Refusal::kInterrupted) return;
+    failure = error;
+  }
+  const std::lock_guard<std::mutex> guard(mutex_);
+  pool_.source(index) = source;
+  if (failure)
+    pool_.drop(index, *failure);
+  else
+    pool_.set_offers(index, std::move(same));
+}
+
+}  // namespace
+
+TransferResult transfer(const TransferPlan& plan, const TransferSettings& settings) {
+  return Transfer(plan, settings).run();
+}
+
+}  // namespace updraft::hub
