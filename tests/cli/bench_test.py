@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""`updraft bench` on a small synthetic model: every format, run records, replay, compare, the exit code of a regression."""
+import csv
+import html.parser
+import io
+import json
+import unittest
+
+import support
+from support import run, run_ok
+
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
+          "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "vocab_size": 400,
+          "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "bos_token_id": 1,
+          "eos_token_id": 2, "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
+SWEEP = ["--prompt", "16,64", "--depth", "0,256", "--batch", "1,3", "--sweep-tokens", 4, "--sweep-samples", 2]
+
+
+class Outline(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.links, self.tags = [], [], [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        if self.open.pop() != tag:
+            raise AssertionError(f"</{tag}> closes another tag")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+class Bench(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.context = support.temporary_folder()
+        cls.folder = cls.context.__enter__()
+        cls.shape = cls.folder / "config.json"
+        cls.shape.write_text(json.dumps(CONFIG))
+        cls.record_file = cls.folder / "record.json"
+        cls.html_file = cls.folder / "report.html"
+        cls.done = run_ok("bench", "--synthetic", cls.shape, "--quick", *SWEEP, "--record", cls.record_file, "--html",
+                          cls.html_file, "--lang", "en")
+        cls.record = json.loads(cls.record_file.read_text())
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.context.__exit__(None, None, None)
+
+    def test_table(self):
+        table = self.done.stdout
+        for text in ("Chinese Q&A", "English Q&A", "Code generation", "Logical reasoning", "Long context", "Average",
+                     "synthetic", "cache-resident", "Read bandwidth", "peak resident"):
+            self.assertIn(text, table)
+        self.assertIn("This takes about", self.done.stderr)
+        self.assertNotIn("\x1b", table + self.done.stderr)
+
+    def test_record(self):
+        record = self.record
+        self.assertEqual(record["schema"], "updraft.run/1")
+        self.assertTrue(record["complete"])
+        self.assertEqual(record["protocol"]["max_new_tokens"], 32)
+        self.assertEqual(len(record["tasks"]), 5)
+        for task in record["tasks"]:
+            self.assertEqual((task["new_tokens"], task["finish_reason"]), (32, "length"))
+            self.assertEqual(len(task["samples"]), 2)
+            self.assertIsNone(task["bandwidth_fraction"])
+            self.assertTrue(task["cache_resident"])
+            self.assertGreater(task["time_to_first_token_s"]["median"], 0)
+            self.assertRegex(task["logits_hash"], "^[0-9a-f]{16}$")
+        self.assertEqual([(p["kind"], p.get("depth"), p.get("batch")) for p in record["sweep"]],
+                         [("prefill", None, None)] * 2 + [("decode", d, b) for d in (0, 256) for b in (1, 3)])
+        self.assertGreater(record["bandwidth"]["read_bandwidth_bytes_per_second"], 1e9)
+        self.assertGreaterEqual(record["bandwidth"]["bytes_per_pass"], 4 << 30)
+        self.assertGreaterEqual(record["bandwidth"]["passes"], 5)
+        average = sum(t["tokens_per_second"] for t in record["tasks"]) / 5
+        self.assertAlmostEqual(record["average"]["tokens_per_second"], average)
+
+    def test_html(self):
+        page = self.html_file.read_text(encoding="utf-8")
+        outline = Outline()
+        outline.feed(page)
+        outline.close()
+        self.assertEqual(outline.open, [])
+        self.assertEqual(outline.links, [])
+        self.assertNotIn("script", outline.tags)
+        self.assertIn("svg", outline.tags)
+        self.assertIn("Code generation", "".join(outline.text))
+
+    def test_formats_and_replay(self):
+        """One more run in each format; the same model gives the same logits."""
+        quick = ["--tasks", "code", "--runs", 1, "--warmup", 0, "--max-new-tokens", 4]
+        output = self.folder / "out.csv"
+        single = self.folder / "single.json"
+        done = run_ok("bench", "--synthetic", self.shape, *quick, "--depth", 200, "--batch", 2, "--sweep-tokens", 2,
+                      "--sweep-samples", 1, "--real-fill", "--format", "csv", "--output", output, "--record", single)
+        self.assertEqual(done.stdout, "")
+        rows = list(csv.reader(io.StringIO(output.read_text())))
+        self.assertEqual({len(row) for row in rows}, {len(rows[0])})
+        self.assertEqual([row[:2] for row in rows[1:]], [["task", "code"], ["decode", ""]])
+        point, = json.loads(single.read_text())["sweep"]
+        self.assertEqual((point["depth_fill"], point["depth"], point["batch"]), ("prefill", 200, 2))
+        page = self.folder / "again.html"
+        replayed = run("bench", "--replay", single, "--format", "json", "--output", self.folder / "again.json", "--html",
+                       page, "--lang", "zh")
+        self.assertIn("代码生成", page.read_text(encoding="utf-8"))
+        self.assertEqual(replayed.returncode, 0, replayed.stderr)
+        self.assertIn("code: tokens/s", replayed.stdout)
+        again = json.loads((self.folder / "again.json").read_text())
+        self.assertEqual(again["tasks"][0]["logits_hash"], json.loads(single.read_text())["tasks"][0]["logits_hash"])
+        self.assertEqual(again["protocol"], json.loads(single.read_text())["protocol"])
+
+    def test_compare(self):
+        fast, slow = (json.loads(json.dumps(self.record)) for _ in range(2))
+        for task in slow["tasks"]:
+            for sample in task["samples"]:
+                sample["latency_s"] *= 3
+                sample["token_times_s"] = [t * 3 for t in sample["token_times_s"]]
+        for point in slow["sweep"]:
+            point["samples_s"] = [s * 3 for s in point["samples_s"]]
+        for record in (slow, fast):  # two samples have wide intervals: repeat them
+            for task in record["tasks"]:
+                task["samples"] = task["samples"] * 10
+        fast_file, slow_file = self.folder / "fast.json", self.folder / "slow.json"
+        fast_file.write_text(json.dumps(fast))
+        slow_file.write_text(json.dumps(slow))
+        done = run_ok("bench", "--compare", fast_file, slow_file)
+        self.assertIn("slower", done.stdout)
+        worse = run("bench", "--compare", fast_file, slow_file, "--fail-below", 0.9)
+        self.assertEqual(worse.returncode, 4, worse.stdout)
+        self.assertIn("regression", worse.stderr)
+        self.assertEqual(run("bench", "--compare", slow_file, fast_file, "--fail-below", 0.9).returncode, 0)
+        self.assertEqual(run("bench", "--compare", fast_file, fast_file, "--fail-below", 0.9).returncode, 0)
+
+
+if __name__ == "__main__":
+    support.main()
