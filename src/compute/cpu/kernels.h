@@ -50,6 +50,23 @@ struct LinearKernels {
                 const float* up_bias, float* out, int64_t stride);
 };
 
+// One block of columns of one panel times `tiles` tiles of activations: y[tile] = (first ? 0 : y[tile]) + ...
+struct TileProduct {
+  const bfloat16_t* w = nullptr;  // [block / 32][2 halves of the panel][16 pairs of k, 16 rows, 2]
+  int64_t block = 0;              // columns, a multiple of 32
+  const bfloat16_t* a = nullptr;  // [pair of tiles][block / 32][2 tiles][16, 32]; a single tile: [block / 32][16, 32]
+  int64_t pair_stride = 0;        // elements of a from one pair to the next
+  int64_t tiles = 0;
+  bool first = false;
+  float* y = nullptr;  // [tile][2 halves][16, 16]
+  // Asked for ahead, into L2: the weights of the following call, and for every pair a piece of the next block of
+  // activations, next_a_stride bytes from pair to pair.
+  const char* next_w = nullptr;
+  const char* next_a = nullptr;
+  int64_t next_a_stride = 0;
+  int64_t next_a_lines = 0;
+};
+
 // Products on tile registers (AMX), for bf16 weights in pairs (PanelLayout::kPairs). A tile of activations is 16 rows
 // of 32 columns of bf16; its rows are the terms of tokens, side by side. The same sum for an output whatever else is in
 // the tile: one chain over k, through memory between blocks.
@@ -57,12 +74,7 @@ struct TileKernels {
   // Between configure and release the calling thread may use tile(). `rows`: used rows of every activation tile, 1..16.
   void (*configure)(int rows);
   void (*release)();
-  // Sums over k < block (a multiple of 32) for `tiles` tiles of activations: y[tile] = (first ? 0 : y[tile]) + ...
-  //   w [block / 32][2 halves][16 pairs of k, 16 rows, 2]; next: the weights that the following call will read, asked
-  //   for ahead a [pair of tiles][block / 32][2 tiles][16, 32], pair_stride elements between pairs; a single tile:
-  //   [block / 32][16, 32] y [tile][2 halves of the panel][16 rows, 16]
-  void (*multiply)(const bfloat16_t* w, int64_t block, const bfloat16_t* a, int64_t pair_stride, int64_t tiles,
-                   bool first, float* y, const bfloat16_t* next);
+  void (*multiply)(const TileProduct& product);
   // The sums of one tile's terms, in order: y as above becomes out [tokens, 32]. May work in place on a tile's own
   // memory and below it.
   void (*add_terms)(const float* y, int64_t tokens, int terms, float* out);

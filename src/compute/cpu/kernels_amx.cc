@@ -37,11 +37,17 @@ void configure(int rows) {
 
 void release() { _tile_release(); }
 
-// The activations of both
-// tiles alternate in memory: one stream from L2, while the block of weights (16 KiB) stays in L1. It also asks for the
-// next block of weights, a share of it for every pair of tiles.
-void multiply_two(const bfloat16_t* w, int64_t block, const bfloat16_t* a, bool first, float* y, const char* next,
-                  int64_t next_lines) {
+// What a pair of tiles asks for ahead of its time, spread over its steps.
+struct Ahead {
+  const char* w;
+  const char* a;
+  int64_t w_lines_a_step, a_lines_a_step;
+};
+
+// The activations of both tiles alternate in memory: one stream from L2, while the block of weights (16 KiB) stays in
+// L1. Bound by L2: a step of 64 cycles of products takes 2 KiB of activations from it, and each pass 8 KiB of sums both
+// ways.
+void multiply_two(const bfloat16_t* w, int64_t block, const bfloat16_t* a, bool first, float* y, Ahead ahead) {
   float* y1 = y + 2 * kOutputTile;
   if (first) {
     _tile_zero(0);
@@ -54,9 +60,9 @@ void multiply_two(const bfloat16_t* w, int64_t block, const bfloat16_t* a, bool 
     _tile_loadd(2, y1, 64);
     _tile_loadd(3, y1 + kOutputTile, 64);
   }
-  const int64_t lines_a_step = (next_lines * 32 + block - 1) / block;
   for (int64_t k = 0; k < block; k += 32) {
-    for (int64_t line = 0; line < lines_a_step; ++line, next += 64) __builtin_prefetch(next, 0, 2);
+    for (int64_t line = 0; line < ahead.a_lines_a_step; ++line, ahead.a += 64) __builtin_prefetch(ahead.a, 0, 2);
+    for (int64_t line = 0; line < ahead.w_lines_a_step; ++line, ahead.w += 64) __builtin_prefetch(ahead.w, 0, 2);
     _tile_loadd(4, a, 64);
     _tile_loadd(6, w, 64);
     _tile_dpbf16ps(0, 4, 6);
@@ -98,18 +104,21 @@ void multiply_one(const bfloat16_t* w, int64_t block, const bfloat16_t* a, int64
   _tile_stored(1, y + kOutputTile, 64);
 }
 
-void multiply(const bfloat16_t* w, int64_t block, const bfloat16_t* a, int64_t pair_stride, int64_t tiles, bool first,
-              float* y, const bfloat16_t* next) {
-  if (tiles == 1) return multiply_one(w, block, a, kActivationTile, first, y);
-  const int64_t pairs = (tiles + 1) / 2;
-  const int64_t next_lines = (block * kPanelRows * 2 / 64 + pairs - 1) / pairs;
-  const char* ahead = reinterpret_cast<const char*>(next);
-  for (int64_t pair = 0; pair < pairs; ++pair, a += pair_stride, y += 4 * kOutputTile, ahead += next_lines * 64) {
-    if (2 * pair + 1 < tiles) {
-      multiply_two(w, block, a, first, y, ahead, next_lines);
-    } else {
-      multiply_one(w, block, a, 2 * kActivationTile, first, y);
-    }
+// Formula: y += a w^T per tile.   Floor with 2 threads of Granite Rapids, 512 rows of 4096 columns: 7.3 TFLOP/s with
+// operands in registers; measured 4.0 (55 %), limited by L2 (without passing sums through memory 4.8). One row: the
+// weights once from memory, 97 % of the read bandwidth. Guarded by tests/compute/linear_test.cc and the contract tests.
+void multiply(const TileProduct& p) {
+  if (p.tiles == 1) return multiply_one(p.w, p.block, p.a, kActivationTile, p.first, p.y);
+  const int64_t pairs = (p.tiles + 1) / 2, steps = p.block / 32;
+  const auto round_up = [](int64_t x, int64_t by) { return (x + by - 1) / by; };
+  const int64_t w_lines = round_up(p.block * kPanelRows * 2 / 64, pairs);
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    const bfloat16_t* a = p.a + pair * p.pair_stride;
+    float* y = p.y + pair * 4 * kOutputTile;
+    if (2 * pair + 1 == p.tiles) return multiply_one(p.w, p.block, a, 2 * kActivationTile, p.first, y);
+    multiply_two(p.w, p.block, a, p.first, y,
+                 {p.next_w + pair * w_lines * 64, p.next_a + pair * p.next_a_stride, round_up(w_lines, steps),
+                  round_up(p.next_a_lines, steps)});
   }
 }
 

@@ -48,6 +48,10 @@ struct Linear::Shape {
   // again is one piece of memory, spread evenly over the sets of L2.
   int64_t block() const { return !on_tiles ? kBlock : single() ? padded_columns : kTileBlock; }
   int64_t block_at(int64_t k) const { return std::min(block(), padded_columns - k); }
+  // The block that a group reads next: activations are asked for a block ahead, each panel of the group taking its
+  // share.
+  int64_t block_after(int64_t k) const { return k + block() < columns ? k + block() : 0; }
+  static int64_t share(int64_t bytes, int panels) { return (bytes / 64 + panels - 1) / panels; }  // in lines
   // Floats: [block][tile][k in block][token].
   int64_t floats_at(int64_t k, int64_t tile) const { return k * rows + first(tile) * block_at(k); }
   // Tile instructions: [block][pair of tiles][32 columns][2 tiles][16, 32]; a single tile is alone.
@@ -248,6 +252,7 @@ void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape
     const int64_t block = shape.block_at(k);
     const int64_t block_bytes = block * kPanelRows * w.element_bytes();
     const int64_t lines_a_tile = (block_bytes / 64 + shape.tiles - 1) / shape.tiles;
+    const int64_t next_k = shape.block_after(k);
     for (int i = 0; i < group.count; ++i) {
       const char* data = w.panel_at(group.panels[i]) + k * kPanelRows * w.element_bytes();
       const char* after = group.after(w, i, k, block);
@@ -260,7 +265,11 @@ void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape
       float* y = scratch.partial + i * scratch.partial_stride;
       for (int64_t tile = 0; tile < shape.tiles; ++tile, after += lines_a_tile * 64) {
         const int64_t first = shape.first(tile);
+        const int64_t share =
+            shape.share(shape.tokens(tile) * shape.block_at(next_k) * int64_t(sizeof(float)), group.count);
         ask_for(after, lines_a_tile);
+        ask_for(reinterpret_cast<const char*>(shared_.as<float>() + shape.floats_at(next_k, tile)) + i * share * 64,
+                share);
         kernels_.tile(weights, block, shared_.as<float>() + shape.floats_at(k, tile), shape.tokens(tile), k == 0,
                       y + first * kPanelRows);
       }
@@ -272,12 +281,22 @@ void Linear::multiply_tiles(const CpuMatrix& w, const Group& group, const Shape&
   const bfloat16_t* a =
       shape.single() ? reinterpret_cast<const bfloat16_t*>(scratch.activations) : shared_.as<const bfloat16_t>();
   for (int64_t k = 0; k < w.padded_columns; k += shape.block()) {
-    const int64_t block = shape.block_at(k);
-    for (int i = 0; i < group.count; ++i)
-      tiles_->multiply(reinterpret_cast<const bfloat16_t*>(w.panel_at(group.panels[i])) + k * kPanelRows, block,
-                       a + shape.terms_at(k, 0), shape.pair_stride(k), shape.tiles, k == 0,
-                       scratch.partial + i * scratch.partial_stride,
-                       reinterpret_cast<const bfloat16_t*>(group.after(w, i, k, block)));
+    TileProduct product;
+    product.block = shape.block_at(k);
+    product.a = a + shape.terms_at(k, 0);
+    product.pair_stride = shape.pair_stride(k);
+    product.tiles = shape.tiles;
+    product.first = k == 0;
+    const int64_t next_k = shape.block_after(k);
+    product.next_a_stride = shape.pair_stride(next_k) * int64_t(sizeof(bfloat16_t));
+    product.next_a_lines = shape.share(product.next_a_stride, group.count);
+    for (int i = 0; i < group.count; ++i) {
+      product.w = reinterpret_cast<const bfloat16_t*>(w.panel_at(group.panels[i])) + k * kPanelRows;
+      product.y = scratch.partial + i * scratch.partial_stride;
+      product.next_w = group.after(w, i, k, product.block);
+      product.next_a = reinterpret_cast<const char*>(a + shape.terms_at(next_k, 0)) + i * product.next_a_lines * 64;
+      tiles_->multiply(product);
+    }
   }
   for (int i = 0; i < group.count; ++i) {
     float* y = scratch.partial + i * scratch.partial_stride;
