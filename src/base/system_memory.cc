@@ -45,4 +45,10 @@ SystemMemory system_memory() {
 
 int64_t peak_resident_bytes() { return kilobytes_field("/proc/self/status", "VmHWM:"); }
 
+bool reset_peak_resident() {
+  std::ofstream control("/proc/self/clear_refs");
+  control << "5" << std::flush;
+  return control.good();
+}
+
 }  // namespace updraft

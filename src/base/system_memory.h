@@ -13,5 +13,7 @@ SystemMemory system_memory();
 
 // Peak resident set of this process so far (VmHWM), bytes; 0 when the kernel does not say.
 int64_t peak_resident_bytes();
+// The peak starts again at what is resident now. False where the kernel does not let it.
+bool reset_peak_resident();
 
 }  // namespace updraft

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/system_memory.h"
 #include "cli/command.h"
 #include "cli/environment.h"
 #include "cli/openai_client.h"
@@ -134,6 +135,7 @@ ordered_json measure_model(const BenchOptions& options) {
   for (int64_t batch : options.sweep.batches) load.max_sequences = std::max(load.max_sequences, batch);
   load.max_rows = std::max(load.max_rows, load.max_sequences);
   const compute::ReadBandwidth before = probe(options);
+  const bool probe_counted = !options.no_probe && !reset_peak_resident();  // the probe's 4 GiB are not the model's
   const auto loaded = load_session(load, false);
   if (before.bytes_per_second > 0)
     fmt::print(stderr, "This takes about {}.\n",
@@ -157,15 +159,19 @@ ordered_json measure_model(const BenchOptions& options) {
   if (!options.sweep.prompts.empty() || !options.sweep.batches.empty())
     sweep = measure::run_sweep(*loaded, options.sweep, before.bytes_per_second, show, interrupted());
   bar.finish();
+  record["memory"] = measure::memory_facts(*loaded);
+  record["memory"]["peak_includes_probe"] = probe_counted;
   const compute::ReadBandwidth after = interrupted() ? before : probe(options);
   record["bandwidth"] = options.no_probe ? ordered_json(nullptr) : measure::bandwidth_facts(before, after);
+  if (!options.no_probe && !interrupted())
+    for (const compute::Peak& peak : compute::probe_peaks(loaded->engine().machine().info().threads))
+      record["peaks"].push_back({{"name", peak.name}, {"unit", peak.unit}, {"per_second", peak.per_second}});
   const double best = std::max(before.bytes_per_second, after.bytes_per_second);
   measure::add_bandwidth(*loaded, best, tasks);
   for (ordered_json& point :
        sweep)  // the first probe may have met a noisy neighbour: the record's fraction is of the best
     if (point.contains("bandwidth_fraction") && point["bandwidth_fraction"].is_number())
       point["bandwidth_fraction"] = point["bandwidth_fraction"].get<double>() * before.bytes_per_second / best;
-  record["memory"] = measure::memory_facts(*loaded);
   record["complete"] = !interrupted();
   record["tasks"] = tasks;
   if (!tasks.empty()) record["average"] = measure::average_row(tasks);

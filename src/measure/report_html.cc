@@ -37,10 +37,10 @@ std::string escaped(const std::string& text) {
 constexpr const char* kStyle = R"(
 :root { --ink:#1c2430; --soft:#5b6777; --line:#dde3ea; --paper:#fff; --panel:#f6f8fa; --accent:#1769aa; --second:#e07b1a; }
 @media (prefers-color-scheme: dark) { :root { --ink:#e6ebf1; --soft:#9aa7b5; --line:#343d48; --paper:#14181d; --panel:#1c2229; --accent:#5aa9e6; --second:#f2a65a; } }
-body { font:15px/1.55 system-ui,-apple-system,"Segoe UI","Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif; color:var(--ink); background:var(--paper); max-width:1080px; margin:2rem auto; padding:0 1rem; }
+body { font:15px/1.55 system-ui,-apple-system,"Segoe UI","Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif; color:var(--ink); background:var(--paper); max-width:1200px; margin:2rem auto; padding:0 1rem; }
 h1 { font-size:1.6rem; margin:0 0 .3rem; } h2 { font-size:1.1rem; margin:2rem 0 .6rem; }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; } .scroll { overflow-x:auto; }
-th,td { padding:.35rem .6rem; border-bottom:1px solid var(--line); text-align:right; white-space:nowrap; } th { color:var(--soft); font-weight:600; }
+th,td { padding:.35rem .6rem; border-bottom:1px solid var(--line); text-align:right; white-space:nowrap; } th { color:var(--soft); font-weight:600; white-space:normal; vertical-align:bottom; }
 th:first-child,td:first-child { text-align:left; } tr.total td { font-weight:700; border-top:2px solid var(--soft); }
 .facts td { text-align:left; white-space:normal; } .facts td:first-child { color:var(--soft); width:11rem; }
 .note { border-left:4px solid var(--second); background:var(--panel); padding:.5rem .9rem; margin:.8rem 0; }
@@ -151,9 +151,11 @@ std::string roofline_chart(const ordered_json& record, Language language) {
       number_at(record.value("bandwidth", ordered_json::object()), "read_bandwidth_bytes_per_second");
   const std::vector<RooflinePoint> points = roofline_points(record, language);
   if (bandwidth <= 0 || points.empty()) return "";
-  double peak = 0;  // of the machine, where the record has it
+  // The peak of the arithmetic that ran, where the record has it: tiles for bf16 terms, else fused multiply-adds.
+  const bool tiles = record.value("model", ordered_json::object()).value("activations", "").starts_with("bf16");
+  double peak = 0;
   for (const ordered_json& p : record.value("peaks", ordered_json::array()))
-    peak = std::max(peak, number_at(p, "per_second"));
+    if (p.value("name", "") == (tiles ? "bf16 AMX" : "F32 FMA")) peak = number_at(p, "per_second");
   double low_x = points.front().intensity, high_x = low_x, high_y = peak, low_y = points.front().speed;
   for (const RooflinePoint& p : points) {
     low_x = std::min(low_x, p.intensity), high_x = std::max(high_x, p.intensity);
@@ -182,11 +184,22 @@ std::string roofline_chart(const ordered_json& record, Language language) {
       x(first), y(first * bandwidth), x(ridge), y(ridge * bandwidth));
   if (peak > 0) out += fmt::format(" {:.1f},{:.1f}", x(high_x), y(peak));
   out += "\"/>\n";
-  for (const RooflinePoint& p : points)
+  std::vector<std::pair<double, double>> labels;  // where one stands already: the next moves down
+  for (const RooflinePoint& p : points) {
+    constexpr double kLabelWidth = 130, kLabelHeight = 15;
+    const bool at_left = x(p.intensity) > kLeft + kWidth - kLabelWidth;
+    const double label_x = x(p.intensity) + (at_left ? -10 : 10);
+    double label_y = y(p.speed) + 4;
+    const auto taken = [&](const auto& other) {
+      return std::abs(other.first - label_x) < kLabelWidth && std::abs(other.second - label_y) < kLabelHeight;
+    };
+    while (std::any_of(labels.begin(), labels.end(), taken)) label_y += kLabelHeight;
+    labels.emplace_back(label_x, label_y);
     out += fmt::format(
-        "<circle cx=\"{0:.1f}\" cy=\"{1:.1f}\" r=\"6\" fill=\"var(--accent)\"/><text x=\"{2:.1f}\" "
-        "y=\"{3:.1f}\">{4}</text>\n",
-        x(p.intensity), y(p.speed), x(p.intensity) + 10, y(p.speed) + 4, escaped(p.label));
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"6\" fill=\"var(--accent)\"/><text x=\"{:.1f}\" y=\"{:.1f}\" "
+        "text-anchor=\"{}\">{}</text>\n",
+        x(p.intensity), y(p.speed), label_x, label_y, at_left ? "end" : "start", escaped(p.label));
+  }
   return out + "</svg>\n";
 }
 
@@ -254,7 +267,7 @@ std::string html_report(const ordered_json& record, Language language) {
   out += section(say("Prefill over prompt length", "预填充与提示长度"), draw_table(prefill_table(record, language)));
   out += section(say("Decode over depth and batch", "解码与上下文深度、批大小"),
                  draw_table(decode_table(record, language)));
-  out += section(say("Roofline (orange: measured read bandwidth and peak)", "屋顶线 (橙色: 实测读带宽与峰值)"),
+  out += section(say("Roofline (orange: what this machine was measured to do)", "屋顶线 (橙色: 本机实测上限)"),
                  roofline_chart(record, language));
   out += section(say("Time between tokens", "词元间隔分布"), gap_chart(record, language));
   std::string examples;

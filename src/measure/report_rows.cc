@@ -37,6 +37,12 @@ std::string fraction_cell(const ordered_json& row, const Words& say) {
   return fraction.is_number() ? fmt::format("{:.1f} %", fraction.get<double>() * 100) : "-";
 }
 
+std::string fill_name(const std::string& fill, const Words& say) {
+  if (fill == "synthetic") return say("synthetic", "合成");
+  if (fill == "prefill") return say("prefill", "真实预填充");
+  return say("none", "无");
+}
+
 }  // namespace
 
 std::string cell(const ordered_json& object, const char* key, const char* format, double scale) {
@@ -111,7 +117,7 @@ TableText decode_table(const ordered_json& record, Language language) {
     table.rows.push_back({cell(point, "depth", "{:.0f}"), cell(point, "batch", "{:.0f}"),
                           cell(rate, "median", "{:.2f}"), cell(rate, "min", "{:.2f}"), cell(rate, "max", "{:.2f}"),
                           gigabytes(number_at(point, "bytes_per_step")), fraction_cell(point, say),
-                          text_at(point, "depth_fill")});
+                          fill_name(text_at(point, "depth_fill"), say)});
   }
   if (!table.rows.empty())
     table.header = {say("Depth", "上下文深度"),

@@ -149,6 +149,7 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
           {"decode_tokens_per_second", summary_json(rates)},
           {"step_s", summary_json(steps)},
           {"bytes_per_step", bytes},
+          {"cache_resident", cache_resident(loaded)},
           {"bandwidth_fraction", comparable ? ordered_json(fraction) : ordered_json(nullptr)},
           {"samples_s", steps}};
 }

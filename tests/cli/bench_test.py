@@ -81,6 +81,9 @@ class Bench(unittest.TestCase):
         self.assertGreater(record["bandwidth"]["read_bandwidth_bytes_per_second"], 1e9)
         self.assertGreaterEqual(record["bandwidth"]["bytes_per_pass"], 4 << 30)
         self.assertGreaterEqual(record["bandwidth"]["passes"], 5)
+        self.assertFalse(record["memory"]["peak_includes_probe"])
+        self.assertLess(record["memory"]["peak_resident_bytes"], 400e6, "the probe is not the model's")
+        self.assertGreater(record["peaks"][0]["per_second"], 1e9)
         average = sum(t["tokens_per_second"] for t in record["tasks"]) / 5
         self.assertAlmostEqual(record["average"]["tokens_per_second"], average)
 

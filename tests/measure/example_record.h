@@ -84,6 +84,7 @@ inline nlohmann::ordered_json example_record(double tokens_per_second = 10) {
         {"kv_bytes", 1e8},
         {"streamed_bytes_per_step", 14.2e9},
         {"peak_resident_bytes", 15e9}}},
+      {"peaks", ordered_json::array({{{"name", "F32 FMA"}, {"unit", "FLOP/s"}, {"per_second", 3e11}}})},
       {"complete", true},
       {"tasks", tasks},
       {"average", measure::average_row(tasks)},
