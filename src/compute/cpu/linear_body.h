@@ -89,15 +89,16 @@ UPDRAFT_INLINE inline void with_tokens(int tokens, F&& f) {
 }
 
 // y[tokens, 32] += w[block, 32]^T x[block, tokens].   Layouts: see kernels.h. Floor: 64 tokens flop per k at 2 x 16
-// multiply-adds a cycle. Measured with 2 threads of Granite Rapids on gate|up of Mistral-7B, F16, 256 rows: 363 of 454
-// GFLOP/s (80 %) with AVX-512; 77 % of AVX2's half of that with AVX2 on down. Guarded by tests/compute/linear_test.cc.
+// multiply-adds a cycle. Measured with 2 threads of a Granite Rapids class Xeon, gate|up of Mistral-7B, F16, 256 rows:
+// 363 GFLOP/s with AVX-512, where the peak measured earlier that day was 454 (80 %). down with AVX2: 176, no AVX2 peak
+// measured. Guarded by tests/compute/linear_test.cc.
 inline void tile(const float* w, int64_t block, const float* x, int tokens, bool first, float* y) {
   with_tokens(tokens, [&](auto n) { tile_of<n.value>(w, block, x, first, y); });
 }
 
 // y[tokens, 32] = panel[columns, 32]^T x[columns, tokens].   Floor: 32 columns weights read once from memory. Measured
-// with 2 threads of Granite Rapids on down of Mistral-7B, one row: 32.3 (F16) and 31.8 (BF16) of 32.8 GB/s with
-// AVX-512, 33.7 with AVX2. Guarded by tests/compute/linear_test.cc.
+// with 2 threads of Granite Rapids on down of Mistral-7B, one row: 32.3 (F16) and 31.8 (BF16) GB/s with AVX-512,
+// 33.7 with AVX2, where the read probe had found 32.8 minutes before. Guarded by tests/compute/linear_test.cc.
 template <class T>
 void stream(const T* panel, int64_t columns, const float* x, int tokens, float* y) {
   with_tokens(tokens, [&](auto n) { stream_of<T, n.value>(panel, columns, x, y); });
