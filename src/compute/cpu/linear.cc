@@ -87,7 +87,7 @@ struct Linear::Group {
 };
 
 Linear::Linear(const InstructionSet& set, int terms, ThreadTeam& team)
-    : kernels_(set.kernels->linear), tiles_(set.tiles), terms_(terms), team_(team) {
+    : kernels_(set.kernels->linear), tiles_(set.tiles), terms_(terms), team_(team), ranges_(team.size()) {
   own_.resize(size_t(team.size()));
 }
 
@@ -161,16 +161,14 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
   const int64_t items = gated ? w.panels / 2 : w.panels;
   const int64_t most = shape.single() ? 1 : gated ? kGroupPanels / 2 : kGroupPanels;
   const int64_t grain = std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most);
-  std::atomic<int64_t> next{0};
+  ranges_.reset(items, grain);
   team_.run([&](int member) {
     Scratch scratch = scratch_of(member);
     if (shape.single()) prepare(in, shape, 0, scratch);
     if (shape.on_tiles) tiles_->configure(shape.single() ? shape.tokens(0) * terms_ : kTileRows);
-    for (;;) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= items) break;
+    while (const WorkRanges::Piece piece = ranges_.claim(member)) {
       Group group;
-      for (int64_t item = begin; item < std::min(begin + grain, items); ++item) group.panels[group.count++] = item;
+      for (int64_t item = piece.begin; item < piece.end; ++item) group.panels[group.count++] = item;
       if (gated)
         for (int i = 0, n = group.count; i < n; ++i) group.panels[group.count++] = items + group.panels[i];
       multiply_group(w, group, shape, scratch);

@@ -9,6 +9,7 @@
 
 #include "compute/cpu/instruction_set.h"
 #include "compute/cpu/packing.h"
+#include "compute/cpu/work_ranges.h"
 
 namespace updraft::compute::cpu {
 
@@ -63,6 +64,7 @@ class Linear {
   const TileKernels* tiles_;
   const int terms_;
   ThreadTeam& team_;
+  WorkRanges ranges_;
   int64_t max_rows_ = 0, max_columns_ = 0;
   int64_t partial_stride_ = 0;   // floats of one panel's partial sums
   HugeMemory shared_;            // packed activations of a chunk
