@@ -128,6 +128,11 @@ void ThreadTeam::run(FunctionRef<void(int)> body) {
 
 void ThreadTeam::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body) {
   CHECK(grain >= 1) << grain;
+  if (items <= grain) {  // no need to wake the others
+    if (items <= 0) return;
+    FloatingPointState plain;
+    return body(0, items, 0);
+  }
   std::atomic<int64_t> next{0};
   run([&](int member) {
     for (;;) {

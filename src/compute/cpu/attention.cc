@@ -268,7 +268,9 @@ void finish_qkv(const Kernels& kernels, ThreadTeam& team, const StepInputs& in, 
                     kv.cache->geometry.dtype,
                     kv.layer * kv.cache->pages * spec.key_value_heads * blocks.block_elements};
   const int64_t rows = in.rows(), heads = spec.key_value_heads;
-  team.parallel_for(ceil_div(rows, kFinishRows) * heads, 1, [&](int64_t begin, int64_t end, int) {
+  // A few heads of one row take less time than waking the team.
+  const int64_t grain = rows == 1 ? 8 : 1;
+  team.parallel_for(ceil_div(rows, kFinishRows) * heads, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first = item / heads * kFinishRows;
       for (int64_t row = first; row < std::min(first + kFinishRows, rows); ++row)
