@@ -35,8 +35,13 @@ as_root() {
 # install_packages PACKAGE...: what is missing of them, from Debian. Does nothing when all are there.
 install_packages() {
   missing=()
+  local native architecture
+  native=$(dpkg --print-architecture)
   for package in "$@"; do
-    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    architecture=$native
+    [[ $package == *:* ]] && architecture=${package#*:}
+    dpkg-query -W -f='${Architecture} ${db:Status-Status}\n' "${package%:*}" 2>/dev/null |
+      grep -qxE "($architecture|all) installed" || missing+=("$package")
   done
   [ ${#missing[@]} = 0 ] && { echo "all ${#} packages are installed"; return; }
   command -v apt-get >/dev/null || die "no apt-get here; install by hand: ${missing[*]}"
