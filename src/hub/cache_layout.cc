@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -32,6 +33,12 @@ std::optional<std::string> read_small(const fs::path& path) {
   } catch (const Error&) {
     return std::nullopt;
   }
+}
+
+// A name beside `path` that no other thread or process uses.
+std::string temporary_name(const fs::path& path) {
+  static std::atomic<int> counter{0};
+  return fmt::format("{}.{}-{}.updraft.tmp", path.string(), ::getpid(), ++counter);
 }
 
 bool is_good_file(const fs::path& path, int64_t size) {
@@ -202,7 +209,7 @@ void link_pointer(const FilePlace& place, bool no_links) {
   const fs::path target = fs::relative(place.final_path, place.pointer.parent_path());
   std::error_code error;
   if (fs::is_symlink(place.pointer, error) && fs::read_symlink(place.pointer, error) == target) return;
-  const fs::path temporary = place.pointer.string() + fmt::format(".{}.updraft.tmp", ::getpid());
+  const fs::path temporary = temporary_name(place.pointer);
   fs::remove(temporary, error);
   int reason = 0;
   if (!no_links) {
@@ -236,7 +243,7 @@ void sync_folder(const fs::path& folder) {
 
 void write_atomically(const fs::path& path, std::string_view text) {
   make_folders(path.parent_path());
-  const std::string temporary = fmt::format("{}.{}.updraft.tmp", path.string(), ::getpid());
+  const std::string temporary = temporary_name(path);
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   bool good = descriptor >= 0;
   while (good && !text.empty()) {

@@ -255,7 +255,8 @@ HubError status_error(const Source& source, const std::string& url, const HttpHe
   if (head.status == 408 || head.status >= 500)
     return {Refusal::kNetwork,
             fmt::format("{}: the server failed with status {} for {}{}", host, head.status, what, said)};
-  return {head.status == 403 ? Refusal::kUnauthorized : Refusal::kNetwork,
+  // A signed address of a storage host that was refused is worth another try with a new one.
+  return {head.status == 403 && origin_of(url) == origin_of(source.base) ? Refusal::kUnauthorized : Refusal::kNetwork,
           fmt::format("{}: status {} for {}{}", host, head.status, what, said)};
 }
 

@@ -6,7 +6,8 @@
 namespace updraft::hub {
 namespace {
 
-constexpr int kMostWaits = 20;  // 429s in a row
+constexpr int64_t kRealProgress = 64 << 10;  // a server that gives so much works
+constexpr int kMostWaits = 20;               // 429s in a row
 
 Clock::duration seconds(double s) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
@@ -74,6 +75,7 @@ void SourcePool::succeeded(int i, int64_t bytes) {
   State& state = states_[size_t(i)];
   state.bytes += bytes;
   if (bytes > 0) state.waits = 0;
+  if (bytes >= kRealProgress) state.failures = 0;
 }
 
 bool SourcePool::offers_file(int i, const std::string& path) const {

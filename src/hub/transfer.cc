@@ -146,8 +146,9 @@ void Transfer::guarded(void (Transfer::*loop)()) {
 
 TransferResult Transfer::run() {
   std::vector<std::thread> threads;
-  drivers_ = std::max(1, std::min(settings_.files_in_parallel, int(plan_.tasks.size())));
-  for (int i = 0; i < drivers_; ++i)
+  // A copy: drivers count themselves out while others are still being started.
+  const int drivers = drivers_ = std::max(1, std::min(settings_.files_in_parallel, int(plan_.tasks.size())));
+  for (int i = 0; i < drivers; ++i)
     threads.emplace_back([this] {
       guarded(&Transfer::drive);
       const std::lock_guard<std::mutex> guard(mutex_);
@@ -554,11 +555,15 @@ void Transfer::settle(const Work& work, const FetchOutcome& outcome, int64_t beg
     job.start_over = true;
     return;
   }
-  if (!outcome.etag.empty()) job.etags.try_emplace(work.source, outcome.etag);
+  if (std::string& known = job.etags[work.source]; known.empty()) known = outcome.etag;
   if (!outcome.failure) return;
   const HubError& error = outcome.failure->error;
   if (error.refusal() == Refusal::kInterrupted) return;
-  job.errors.insert_or_assign(work.source, error);
+  // What a server refused says more than a connection that was cut afterwards.
+  const auto before = job.errors.find(work.source);
+  if (before == job.errors.end() || before->second.refusal() == Refusal::kNetwork ||
+      error.refusal() != Refusal::kNetwork)
+    job.errors.insert_or_assign(work.source, error);
   tell(pool_.failed(work.source, *outcome.failure, outcome.received >= kRealProgress, started));
   switch (error.refusal()) {
     case Refusal::kNetwork:
