@@ -252,7 +252,7 @@ const uint64_t kSeed = std::random_device()();
 
 TEST(Attention, AgreesWithDoublePrecision) {
   std::mt19937_64 random(kSeed);
-  for (int round = 0; round < 24; ++round) {
+  for (int round = 0; round < (kEmulated ? 12 : 24); ++round) {
     const Problem problem = make_problem(random_shape(random), random());
     SCOPED_TRACE("seed " + std::to_string(kSeed) + ", " + describe(problem.shape));
     const auto expected = plain(problem);
@@ -268,12 +268,12 @@ TEST(Attention, AgreesWithDoublePrecision) {
 
 TEST(Attention, SameBitsWhateverElseHappens) {
   std::mt19937_64 random(kSeed + 1);
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < (kEmulated ? 6 : 30); ++round) {
     Shape shape = random_shape(random);
     if (round % 3 == 0) {  // several spans: the split path
       shape.head_dim = std::min(shape.head_dim, 32);
-      shape.tokens = {1200, 600};
-      shape.window = round % 2 == 0 ? 0 : 700;
+      shape.tokens = {1400, 600};
+      shape.window = round % 2 == 0 ? 0 : 520 + int(random() % 300);  // the window's edge crosses spans within a block
     }
     const Problem problem = make_problem(shape, random());
     SCOPED_TRACE("seed " + std::to_string(kSeed) + ", " + describe(problem.shape));

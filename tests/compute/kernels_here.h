@@ -7,6 +7,13 @@
 
 namespace updraft::compute::cpu {
 
+// Other architectures run these tests under emulation, some thirty times slower.
+#if defined(__x86_64__)
+constexpr bool kEmulated = false;
+#else
+constexpr bool kEmulated = true;
+#endif
+
 inline std::vector<const Kernels*> kernels_here() {
   std::vector<const Kernels*> found;
   for (const InstructionSet& set : available_instruction_sets())

@@ -337,7 +337,13 @@ inline int64_t head_offset(const AttendTask& task, int64_t pair) {
   return pair / task.group * task.row_stride + pair % task.group * task.head_dim;
 }
 
-// Bytes: each page's K and V once per kBlockPairs pairs. Work: 4 head_dim flop per pair and key.
+// out = softmax(scale q K^T) V for pairs [pair_begin, pair_end).
+// Reads: each page's K and V once per kBlockPairs pairs; 4 head_dim flop per pair and key; q and states stay in L2.
+// Mistral-7B's shape (32 query heads, 8 key/value heads of 128, F16), 2 cores of a Granite Rapids class Xeon, AVX-512:
+//   one row at context 4096: 23 GB/s of K and V, 70 % of the 32.6 GB/s that plain 64-byte loads of the same memory
+//   reach; the inner loop alone reaches 26. Prefetching into L1 instead of L2 costs a quarter, none at all a third.
+//   256 rows at context 32768: 251 GFLOP/s, 93 % of the measured multiply-add peak of 271; at context 256: 139.
+// Guarded by tests/compute/attention_test.cc; measured by benchmarks/attention_benchmark.cc.
 inline void attend(const AttendTask& task, float* scratch_memory) {
   const Scratch scratch(scratch_memory);
   const int64_t pairs = task.pair_end - task.pair_begin;
@@ -376,7 +382,8 @@ inline void merge_spans(const float* partials, int64_t spans, int64_t span_strid
   write_result(result, head_dim, out);
 }
 
-// out = x, normed and rotated by (i, i + head_dim / 2) pairs.
+// out_i = x_i cos_i - x_{i+h} sin_i, out_{i+h} = x_{i+h} cos_i + x_i sin_i with h = head_dim / 2, x first normed if the
+// model norms its heads. Moves 4 head_dim floats; the projection before it moves thousands of times more.
 inline void rotate_head(const HeadRotation& rotation, const float* x, float* out) {
   const int64_t pairs = rotation.head_dim / 2;
   float normed[kMaxHeadDim];
@@ -401,6 +408,8 @@ void store_row(const float* x, int64_t count, T* to) {
   if (i < count) Lanes::load_first(x + i, int(count - i)).store(to + i);
 }
 
+// K is stored transposed: one element in each of head_dim rows. Slow for one key (head_dim cache lines), but these are
+// lines that attend() reads next.
 template <class T>
 void store_key_as(const float* k, int64_t head_dim, T* block, int64_t slot) {
   T rounded[kMaxHeadDim];
