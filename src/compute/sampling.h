@@ -20,8 +20,8 @@ struct SamplingScratch {
   std::vector<int32_t> order;
 };
 
-// Scores after every rule, before the draw: what transformers' processors return. -inf = forbidden; a NaN logit counts as
-// forbidden. out [vocabulary].
+// Scores after every rule, before the draw: what transformers' processors return. -inf = forbidden; a NaN logit counts
+// as forbidden. out [vocabulary].
 void process_scores(std::span<const float> logits, const SampleRules&, SamplingScratch&, std::span<float> out);
 
 // out.id = -1 when the rules forbid every token.

@@ -35,7 +35,7 @@ struct LoadOptions {
   int64_t kv_tokens = 0;           // capacity; 0: the context for every sequence, as far as memory goes
   int64_t max_rows = 512;
   int64_t max_sequences = 16;
-  bool prefix_reuse = true;        // bench: off, so that every run computes its prompt
+  bool prefix_reuse = true;  // bench: off, so that every run computes its prompt
   ProgressCallback progress;
 };
 

@@ -57,7 +57,8 @@ TEST_F(FileTest, RangesOutsideTheFileAreErrorsThatNameIt) {
   const File file(write("a.bin", "0123456789"));
   char buffer[16];
   for (const auto& [offset, bytes] : {std::pair<int64_t, int64_t>{0, 11}, {10, 1}, {11, 0}, {-1, 1}, {INT64_MAX, 1}}) {
-    EXPECT_NE(error_of([&, at = offset, count = bytes] { file.read_at(at, buffer, count); }).find("a.bin"), std::string::npos)
+    EXPECT_NE(error_of([&, at = offset, count = bytes] { file.read_at(at, buffer, count); }).find("a.bin"),
+              std::string::npos)
         << offset << " " << bytes;
   }
 }
