@@ -238,6 +238,21 @@ int run_compare(const ordered_json& a, const ordered_json& b, double fail_below)
   return kSuccess;
 }
 
+// More than the machine can read: the probes, before and after, were both disturbed. The result is shown, and is an
+// error.
+void refuse_impossible(const ordered_json& record) {
+  for (const char* list : {"tasks", "sweep"})
+    for (const ordered_json& row : record.value(list, ordered_json::array())) {
+      const ordered_json fraction = row.value("bandwidth_fraction", ordered_json());
+      if (fraction.is_number() && fraction.get<double>() > 1)
+        fail(
+            "decoding read {:.2f} of the read bandwidth measured in this run, which cannot be: another program "
+            "disturbed the "
+            "probes before and after; run bench again on a quiet machine",
+            fraction.get<double>());
+    }
+}
+
 int run(BenchOptions options) {
   if (!options.compare.empty()) {
     const ordered_json a = measure::read_run_record(options.compare[0]);
@@ -255,6 +270,7 @@ int run(BenchOptions options) {
   const ordered_json record = options.against.url.empty() ? measure_model(options) : measure_endpoint(options);
   give_out(record, options);
   if (interrupted()) return kInterrupted;
+  refuse_impossible(record);
   return replayed.is_null() ? int(kSuccess) : run_compare(replayed, record, options.fail_below);
 }
 

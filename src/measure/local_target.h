@@ -33,8 +33,7 @@ std::string logits_hash(session::Session&, const std::vector<int32_t>& ids);
 double bytes_per_step(session::Session&, double context_tokens, int64_t sequences);
 
 // Adds to each task "bytes_per_token", "bandwidth_fraction" (or null and "cache_resident": true when the weights are
-// under twice the last-level cache) and "logits_hash". Throws Error for a fraction above 1: then the probe was
-// disturbed.
+// under twice the last-level cache) and "logits_hash".
 void add_bandwidth(session::Session&, double read_bandwidth, nlohmann::ordered_json& tasks);
 
 // True when the weights mostly stay in the last-level cache, so that memory bandwidth is no limit.
