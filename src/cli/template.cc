@@ -38,10 +38,13 @@ class Renderer {
       else
         variables[name] = value;
     }
-    if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
+    // The model's own template is asked for what `generate --chat` would send; a line's template gets what the line
+    // says.
+    const bool own = !line.contains("template");
+    if (own && !variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
     const bool tools = variables.contains("tools") && !variables["tools"].is_null() && !variables["tools"].empty();
-    if (!line.contains("template") && tools && !settings_.tool_template.empty()) source = settings_.tool_template;
-    if (source.empty()) fail("there is no chat template: the model has none and the line brings none");
+    if (own && tools && !settings_.tool_template.empty()) source = settings_.tool_template;
+    if (own && source.empty()) fail("there is no chat template: the model has none and the line brings none");
     return compiled(source).render(variables);
   }
 
