@@ -11,12 +11,13 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Updraft:
-    """`updraft bench` once a round: it loads the model, warms up and times three samples of each."""
+    """`updraft bench` once a round: it loads the model and times the second of two samples of each."""
 
     def __init__(self, name, options, model, *flags):
         self.name, self.options, self.model, self.flags = name, options, list(model), list(flags)
@@ -29,7 +30,7 @@ class Updraft:
         o = self.options
         command = self.command("bench") + [
             "--no-tasks", "--no-probe", "--prompt", str(o.prefill), "--depth", str(o.prompt), "--batch", "1",
-            "--sweep-tokens", str(o.decode), "--sweep-samples", "3", "--real-fill", "--format", "json"]
+            "--sweep-tokens", str(o.decode), "--sweep-samples", "1", "--real-fill", "--format", "json"]
         record = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
         self.engine = record["numerics_key"]
         points = {point["kind"]: point for point in record["sweep"]}
@@ -111,22 +112,37 @@ def processor():
            f"{fields.get('model')}; {' '.join(known)})"
 
 
+def runnable_others():
+    """How many other threads want a processor now, as most of a few looks: they make every figure smaller."""
+    most = 0
+    for _ in range(5):
+        with open("/proc/stat") as file:
+            running = next(int(line.split()[1]) for line in file if line.startswith("procs_running"))
+        most = max(most, running - 1)
+        time.sleep(0.05)
+    return most
+
+
 def run_case(o, name):
-    engines, samples = list(CASES[name](o)), {}
+    start = time.monotonic()
+    engines, samples, others = list(CASES[name](o)), {}, []
     try:
         for round_ in range(-1, o.rounds):  # round -1 warms up and is not counted
+            others.append(runnable_others())
             for engine in engines:
                 sample = engine.measure()
                 if round_ >= 0:
                     samples.setdefault(engine.name, []).append(sample)
             print(f"{name}: round {round_ + 1} of {o.rounds}", file=sys.stderr)
+            if round_ >= 0 and time.monotonic() - start > o.at_most:
+                break
     finally:
         for engine in engines:
             engine.close()
     return {
         "case": name, "about": CASES[name].__doc__, "processor": processor(), "threads": o.threads,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "prefill_tokens": o.prefill, "prompt_tokens": o.prompt, "decode_tokens": o.decode, "rounds": o.rounds,
+        "running_elsewhere": others, "prefill_tokens": o.prefill, "prompt_tokens": o.prompt, "decode_tokens": o.decode, "rounds": len(others) - 1,
         "engines": [{"name": e.name, "engine": e.engine, "samples": samples[e.name]} for e in engines],
         **({"same_greedy_tokens": agreement(o, engines, samples)} if name == "smollm2" else {}),
     }
@@ -164,6 +180,9 @@ def table(result):
             all_rates = rates(result, e, what)
             cells.append(f"{medians[e['name'], what]:.1f} ({min(all_rates):.1f} to {max(all_rates):.1f})")
         lines.append("| " + " | ".join(cells + [e["engine"]]) + " |")
+    if busy := sum(count > 0 for count in result["running_elsewhere"]):
+        lines += ["", f"**Not a quiet machine:** other programs ran at the beginning of {busy} of "
+                      f"{len(result['running_elsewhere'])} rounds; take the ratios with care."]
     lines += ["", "| ratio | prefill | decode |", "|---|---|---|"]
     transformers = [r for r in rivals if r["name"].startswith("transformers")]
     for e in ours:
@@ -188,6 +207,8 @@ def main():
     parser.add_argument("--case", choices=[*CASES, "all"], default="all")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--at-most", type=float, default=float("inf"), metavar="SECONDS",
+                        help="of one case: no further round after that, though --rounds asks for more")
     parser.add_argument("--prefill", type=int, default=256)
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--decode", type=int, default=64)
