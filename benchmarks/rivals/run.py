@@ -113,14 +113,14 @@ def processor():
 
 
 def runnable_others():
-    """How many other threads want a processor now, as most of a few looks: they make every figure smaller."""
-    most = 0
+    """How many other threads want a processor now, as the least of a few looks: they make every figure smaller."""
+    looks = []
     for _ in range(5):
         with open("/proc/stat") as file:
             running = next(int(line.split()[1]) for line in file if line.startswith("procs_running"))
-        most = max(most, running - 1)
+        looks.append(running - 1)
         time.sleep(0.05)
-    return most
+    return min(looks)
 
 
 def run_case(o, name):

@@ -174,11 +174,24 @@ bool has_history(const SampleRules& rules) {
 int32_t argmax(std::span<const float> scores) {
   int32_t best = -1;
   float largest = kForbidden;
-  for (size_t id = 0; id < scores.size(); ++id)
-    if (scores[id] > largest) {
-      largest = scores[id];
-      best = int32_t(id);
-    }
+  // Most blocks hold nothing larger than what was seen: their maximum, in lanes side by side, tells.
+  constexpr size_t kLanes = 16, kBlockScores = 16 * kLanes;
+  for (size_t begin = 0; begin < scores.size(); begin += kBlockScores) {
+    const size_t end = std::min(begin + kBlockScores, scores.size());
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, largest);
+    size_t id = begin;
+    for (; id + kLanes <= end; id += kLanes)
+      for (size_t lane = 0; lane < kLanes; ++lane)
+        lanes[lane] = scores[id + lane] > lanes[lane] ? scores[id + lane] : lanes[lane];
+    for (; id < end; ++id) lanes[0] = scores[id] > lanes[0] ? scores[id] : lanes[0];
+    if (*std::max_element(lanes, lanes + kLanes) <= largest) continue;
+    for (id = begin; id < end; ++id)
+      if (scores[id] > largest) {
+        largest = scores[id];
+        best = int32_t(id);
+      }
+  }
   return best;
 }
 

@@ -252,6 +252,24 @@ TEST(Sampling, GreedyTakesTheLowestIdOfATieAndNeverANotANumber) {
   }
 }
 
+TEST(Sampling, GreedyIsTheFirstLargestForEverySizeAndPlace) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  SamplingScratch scratch;
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<float> logits(1 + random() % 1100);
+    for (float& x : logits) x = random() % 50 == 0 ? NAN : float(int(random() % 64) - 60);
+    if (round % 3 == 0) logits[random() % logits.size()] = 9;
+    int32_t expected = -1;
+    for (size_t id = 0; id < logits.size(); ++id)
+      if (!std::isnan(logits[id]) && (expected < 0 || logits[id] > logits[size_t(expected)])) expected = int32_t(id);
+    Sample sample;
+    choose(logits, SampleRules{}, scratch, sample);
+    ASSERT_EQ(sample.id, expected) << logits.size() << " logits";
+  }
+}
+
 TEST(Sampling, LogProbabilitiesAreThoseOfTheRawLogits) {
   test::Random random(2);
   std::vector<float> logits(500);
