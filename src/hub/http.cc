@@ -163,7 +163,7 @@ std::pair<HttpHead, std::unique_ptr<HttpFailure>> HttpClient::perform(const Http
   set(curl, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
   if (exchange.thrown) std::rethrow_exception(exchange.thrown);
   if (exchange.cancelled())
-    return {std::move(exchange.head), std::make_unique<HttpFailure>(Refusal::kInterrupted, "interrupted")};
+    return {std::move(exchange.head), std::make_unique<HttpFailure>(HttpFailure{Refusal::kInterrupted, "interrupted"})};
   if (code == CURLE_OK || exchange.stopped) return {std::move(exchange.head), nullptr};
   HttpFailure failure{Refusal::kNetwork, detail[0] ? detail : curl_easy_strerror(code)};
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM ||
