@@ -88,8 +88,6 @@ def smollm2(o):
     yield Rival("transformers f32", o, "rival_transformers.py", folder, "--dtype", "float32")
     if installed("llama_cpp"):
         yield Rival("llama.cpp bf16", o, "rival_llama_cpp.py", gguf)
-    if installed("openvino_genai"):
-        yield Rival("OpenVINO", o, "rival_openvino.py", folder)
 
 
 def mistral(o):

