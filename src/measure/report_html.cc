@@ -49,7 +49,7 @@ svg { width:100%; height:auto; } svg text { fill:var(--ink); font-size:13px; } s
 )";
 
 std::string draw_table(const TableText& table) {
-  if (table.header.empty()) return "";
+  if (table.rows.empty()) return "";
   std::string out = "<div class=\"scroll\"><table><thead><tr>";
   for (const std::string& title : table.header) out += "<th>" + escaped(title) + "</th>";
   out += "</tr></thead><tbody>\n";

@@ -31,7 +31,7 @@ std::string padded(const std::string& text, int width, bool right) {
 }
 
 std::string draw_table(const TableText& table) {
-  if (table.header.empty()) return "";
+  if (table.rows.empty()) return "";
   std::vector<int> widths;
   for (const std::string& title : table.header) widths.push_back(display_width(title));
   for (const auto& row : table.rows)
@@ -67,7 +67,7 @@ std::string markdown_text(const std::string& text) {
 }
 
 std::string markdown_table(const TableText& table) {
-  if (table.header.empty()) return "";
+  if (table.rows.empty()) return "";
   const auto line = [](const std::vector<std::string>& cells, bool bold) {
     std::string out = "|";
     for (const std::string& text : cells)
