@@ -1,0 +1,151 @@
+#include "base/quantized_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/check.h"
+#include "base/half.h"
+
+namespace updraft {
+namespace {
+
+float widen(uint16_t bits, DType type) {
+  return type == DType::kF16 ? to_float(half_t{bits}) : to_float(bfloat16_t{bits});
+}
+
+uint16_t narrow(float value, DType type) { return type == DType::kF16 ? to_half(value).bits : to_bfloat16(value).bits; }
+
+// Rows of a 16- or 32-bit type as F32.
+void widen_rows(const void* in, DType type, int64_t count, float* out) {
+  switch (type) {
+    case DType::kF32:
+      std::copy_n(static_cast<const float*>(in), count, out);
+      return;
+    case DType::kF16:
+      std::transform(static_cast<const half_t*>(in), static_cast<const half_t*>(in) + count, out,
+                     [](half_t x) { return to_float(x); });
+      return;
+    case DType::kBF16:
+      std::transform(static_cast<const bfloat16_t*>(in), static_cast<const bfloat16_t*>(in) + count, out,
+                     [](bfloat16_t x) { return to_float(x); });
+      return;
+  }
+}
+
+struct GroupScale {
+  float scale = 0, offset = 0;  // as stored, widened again
+};
+
+GroupScale choose_scale(const float* w, int64_t count, const QuantizedFormat& format) {
+  float low = 0, high = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    low = std::min(low, w[i]);
+    high = std::max(high, w[i]);
+  }
+  const auto stored = [&](float x) { return widen(narrow(x, format.scale_type), format.scale_type); };
+  GroupScale chosen;
+  if (format.offset == Offset::kNone) {
+    chosen.scale = stored(std::max(-low, high) / (format.bits == 8 ? 127.0f : 7.5f));
+    return chosen;
+  }
+  chosen.scale = stored((high - low) / float(format.largest()));
+  if (format.offset == Offset::kMinimum) {
+    chosen.offset = stored(low);
+  } else if (chosen.scale > 0) {
+    chosen.offset = std::clamp(std::nearbyint(-low / chosen.scale), 0.0f, float(format.largest()));
+  }
+  return chosen;
+}
+
+class RoundedRows final : public QuantizedRowSource {
+ public:
+  RoundedRows(RowSourcePtr source, const QuantizedFormat& format)
+      : QuantizedRowSource(source->rows(), source->columns(), format), source_(std::move(source)) {}
+
+  void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
+    const int64_t groups = format().groups(columns());
+    std::vector<uint8_t> stored(size_t(source_->row_bytes()));
+    std::vector<float> row(static_cast<size_t>(columns()));
+    for (int64_t r = begin; r < end; ++r) {
+      source_->read_rows(r, r + 1, stored.data());
+      widen_rows(stored.data(), source_->dtype(), columns(), row.data());
+      const int64_t i = r - begin;
+      quantize_row(row.data(), columns(), format(), out.integers + i * columns(), out.scales + i * groups,
+                   out.offsets == nullptr ? nullptr : out.offsets + i * groups);
+    }
+  }
+
+ private:
+  RowSourcePtr source_;
+};
+
+}  // namespace
+
+std::string name(const QuantizedFormat& format) {
+  std::string text = format.bits == 4 ? "int4" : "int8";
+  if (format.group != 128) text += "-g" + std::to_string(format.group);
+  if (format.offset != Offset::kNone) text += "-asym";
+  return text;
+}
+
+void QuantizedRowSource::read_rows(int64_t begin, int64_t end, void* out) const {
+  const int64_t groups = format_.groups(columns());
+  std::vector<uint8_t> integers(static_cast<size_t>(columns()));
+  std::vector<uint16_t> scales(static_cast<size_t>(groups)), offsets(static_cast<size_t>(groups));
+  std::vector<float> sorted;
+  const std::span<const int32_t> order = input_order();
+  if (!order.empty()) sorted.resize(static_cast<size_t>(columns()));
+  for (int64_t r = begin; r < end; ++r) {
+    read_quantized(r, r + 1, {integers.data(), scales.data(), offsets.data()});
+    float* row = static_cast<float*>(out) + (r - begin) * columns();
+    float* to = order.empty() ? row : sorted.data();
+    dequantize_row(integers.data(), scales.data(), offsets.data(), columns(), format_, to);
+    for (size_t k = 0; k < order.size(); ++k) row[order[k]] = sorted[k];
+  }
+}
+
+void quantize_row(const float* weights, int64_t columns, const QuantizedFormat& format, uint8_t* integers,
+                  uint16_t* scales, uint16_t* offsets) {
+  for (int64_t k = 0, g = 0; k < columns; k += format.group, ++g) {
+    const int64_t count = std::min<int64_t>(format.group, columns - k);
+    const GroupScale chosen = choose_scale(weights + k, count, format);
+    scales[g] = narrow(chosen.scale, format.scale_type);
+    if (format.offset != Offset::kNone) offsets[g] = narrow(chosen.offset, format.scale_type);
+    const float smallest = format.offset == Offset::kNone && format.bits == 8 ? 1.0f : 0.0f;
+    for (int64_t i = k; i < k + count; ++i) {
+      float u = format.offset == Offset::kNone ? float(format.middle()) : 0.0f;
+      if (chosen.scale > 0) {
+        const float from = format.offset == Offset::kMinimum ? weights[i] - chosen.offset : weights[i];
+        if (format.offset == Offset::kPoint) u = chosen.offset;
+        u += std::nearbyint(from / chosen.scale);
+      } else if (format.offset == Offset::kPoint) {
+        u = chosen.offset;
+      }
+      integers[i] = uint8_t(std::clamp(u, smallest, float(format.largest())));
+    }
+  }
+}
+
+void dequantize_row(const uint8_t* integers, const uint16_t* scales, const uint16_t* offsets, int64_t columns,
+                    const QuantizedFormat& format, float* out) {
+  for (int64_t k = 0, g = 0; k < columns; k += format.group, ++g) {
+    const float scale = widen(scales[g], format.scale_type);
+    const float offset = format.offset == Offset::kNone ? 0 : widen(offsets[g], format.scale_type);
+    const float zero = format.offset == Offset::kNone    ? float(format.middle())
+                       : format.offset == Offset::kPoint ? offset
+                                                         : 0.0f;
+    for (int64_t i = k; i < std::min(columns, k + format.group); ++i) {
+      out[i] = scale * (float(integers[i]) - zero);
+      if (format.offset == Offset::kMinimum) out[i] = out[i] + offset;
+    }
+  }
+}
+
+std::shared_ptr<const QuantizedRowSource> quantize(RowSourcePtr source, const QuantizedFormat& format) {
+  CHECK((format.bits == 4 || format.bits == 8) && (format.group == 32 || format.group == 128))
+      << format.bits << " bits in groups of " << format.group;
+  return std::make_shared<RoundedRows>(std::move(source), format);
+}
+
+}  // namespace updraft
