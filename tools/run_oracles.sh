@@ -2,10 +2,11 @@
 # Differential tests against the Python packages that define the formats: tests/differential/*.py, each run with the path of
 # the updraft program. Their packages come from PyPI into a virtual environment of their own, outside the repository.
 #
-#   tools/run_oracles.sh UPDRAFT_BINARY
+#   tools/run_oracles.sh UPDRAFT_BINARY     the same random cases every time, others with UPDRAFT_SEED=N
 set -euo pipefail
 cd "$(dirname "$0")/.."
 updraft=$(realpath "$1")
+export UPDRAFT_SEED=${UPDRAFT_SEED:-1}
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/updraft/oracles
 if [ ! -x "$venv/bin/python" ]; then python3 -m venv "$venv"; fi
 "$venv/bin/pip" -q --disable-pip-version-check install -r tools/oracles.txt ||

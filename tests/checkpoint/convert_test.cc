@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "checkpoint/checkpoint.h"
+#include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -64,9 +65,7 @@ TEST(Convert, EveryHalfSurvivesTheWayThroughF32) {
 
 // Floats of every exponent, ties and their neighbours, infinities and NaNs; odd sizes.
 TEST(Convert, NarrowsToNearestEven) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   std::vector<uint32_t> bits = {0,           0x80000000u, 0x7f800000u, 0xff800000u, 0x7f800001u,
                                 0x7fc12345u, 0x477fefffu, 0x477ff000u, 0x33000000u, 0x33000001u};
   for (uint32_t exponent = 0; exponent < 256; ++exponent)
@@ -93,7 +92,7 @@ TEST(Convert, BetweenTheTwo16BitTypes) {
 
 // Any range of rows, whatever the row's length: rows longer than the buffer too.
 TEST(Convert, RangesOfRows) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937 random(test::run_seed());
   for (const int64_t columns : {int64_t(1), int64_t(63), int64_t(65), int64_t(200'001)}) {
     const int64_t rows = 5;
     std::vector<float> values(size_t(rows * columns));

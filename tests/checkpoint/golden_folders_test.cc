@@ -10,6 +10,7 @@
 #include "checkpoint/stored_tensor.h"
 #include "tests/support/crc32.h"
 #include "tests/support/goldens.h"
+#include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -28,9 +29,7 @@ std::vector<std::byte> read_in_ranges(const RowSource& rows, std::mt19937& rando
 }
 
 TEST(GoldenFolders, EveryTensorHasTheOraclesBytes) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   const nlohmann::json goldens =
       read_json(std::filesystem::path(UPDRAFT_SOURCE_DIR) / "tests/golden/checkpoint/tensors.json");
   int folders = 0;

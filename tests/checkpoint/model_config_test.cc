@@ -6,6 +6,7 @@
 
 #include "checkpoint/strict_json.h"
 #include "tests/support/error_text.h"
+#include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -329,9 +330,7 @@ TEST(ModelConfig, JsonIsReadStrictly) {
 
 // Any field may hold anything: a config or an Error, nothing else.
 TEST(ModelConfig, RandomValuesAreReadOrRefused) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   const json values = {nullptr,
                        true,
                        -1,

@@ -15,6 +15,7 @@
 #include "compute/cpu/kv_cache.h"
 #include "tests/compute/hash.h"
 #include "tests/compute/kernels_here.h"
+#include "tests/support/random.h"
 
 namespace updraft::compute::cpu {
 namespace {
@@ -248,13 +249,11 @@ Shape random_shape(std::mt19937_64& random) {
   return shape;
 }
 
-const uint64_t kSeed = std::random_device()();
-
 TEST(Attention, AgreesWithDoublePrecision) {
-  std::mt19937_64 random(kSeed);
+  std::mt19937_64 random(test::run_seed());
   for (int round = 0; round < (kEmulated ? 12 : 24); ++round) {
     const Problem problem = make_problem(random_shape(random), random());
-    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", " + describe(problem.shape));
+    SCOPED_TRACE(describe(problem.shape));
     const auto expected = plain(problem);
     // With norms the float and the double k may round to neighbouring halves.
     const double tolerance = problem.shape.norms && problem.shape.dtype == DType::kF16 ? 4e-3 : 2e-5;
@@ -267,7 +266,7 @@ TEST(Attention, AgreesWithDoublePrecision) {
 }
 
 TEST(Attention, SameBitsWhateverElseHappens) {
-  std::mt19937_64 random(kSeed + 1);
+  std::mt19937_64 random(test::run_seed() + 1);
   for (int round = 0; round < (kEmulated ? 6 : 30); ++round) {
     Shape shape = random_shape(random);
     if (round % 3 == 0) {  // several spans: the split path
@@ -276,7 +275,7 @@ TEST(Attention, SameBitsWhateverElseHappens) {
       shape.window = round % 2 == 0 ? 0 : 520 + int(random() % 300);  // the window's edge crosses spans within a block
     }
     const Problem problem = make_problem(shape, random());
-    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", " + describe(problem.shape));
+    SCOPED_TRACE(describe(problem.shape));
     const auto expected = run(problem, {.kernels = kernels_here()[0]});
     for (const Kernels* kernels : kernels_here())
       for (int longest_chunk : {7, 70, 1000}) {

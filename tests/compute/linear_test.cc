@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "compute/cpu/instruction_set.h"
 #include "compute/machine.h"
+#include "tests/support/random.h"
 
 namespace updraft::compute {
 namespace {
@@ -172,10 +173,8 @@ MachineOptions options(const std::string& set, int threads, Activations activati
   return result;
 }
 
-uint64_t fresh_seed() { return std::random_device()(); }
-
 TEST(LinearTest, EqualsTheReferenceOnEveryInstructionSet) {
-  const uint64_t seed = fresh_seed();
+  const uint64_t seed = test::run_seed();
   for (const Case& c : random_cases(seed)) {
     const std::unique_ptr<Machine> reference = make_reference();
     const Results exact = compute(*reference, c, 0, c.rows);
@@ -196,7 +195,7 @@ TEST(LinearTest, EqualsTheReferenceOnEveryInstructionSet) {
 }
 
 TEST(LinearTest, OneRowHasTheSameBitsInEveryBatchAndOnEveryTeam) {
-  const uint64_t seed = fresh_seed();
+  const uint64_t seed = test::run_seed();
   std::mt19937_64 random(seed);
   for (const Case& c : random_cases(seed))
     for (const cpu::InstructionSet& set : cpu::available_instruction_sets())
@@ -225,7 +224,7 @@ TEST(LinearTest, OneRowHasTheSameBitsInEveryBatchAndOnEveryTeam) {
 }
 
 TEST(LinearTest, FusedMultiplyAddSetsAgreeBitForBit) {
-  const uint64_t seed = fresh_seed();
+  const uint64_t seed = test::run_seed();
   for (const Case& c : random_cases(seed)) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     std::vector<Results> results;

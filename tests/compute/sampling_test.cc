@@ -253,9 +253,7 @@ TEST(Sampling, GreedyTakesTheLowestIdOfATieAndNeverANotANumber) {
 }
 
 TEST(Sampling, GreedyIsTheFirstLargestForEverySizeAndPlace) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   SamplingScratch scratch;
   for (int round = 0; round < 3000; ++round) {
     std::vector<float> logits(1 + random() % 1100);

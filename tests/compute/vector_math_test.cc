@@ -11,6 +11,7 @@
 
 #include "tests/compute/hash.h"
 #include "tests/compute/kernels_here.h"
+#include "tests/support/random.h"
 
 namespace updraft::compute::cpu {
 namespace {
@@ -98,7 +99,7 @@ TEST(VectorMath, SiluIsWithinThreeUlps) {
 }
 
 TEST(VectorMath, DotIsSixteenPartialSumsAndOneTree) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937 random(test::run_seed());
   for (int64_t n : {0, 1, 15, 16, 17, 100, 1000}) {
     std::vector<float> a(static_cast<size_t>(n)), b(a.size());
     for (float& x : a) x = float(int32_t(random())) * 0x1p-31f;

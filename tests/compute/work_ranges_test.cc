@@ -8,13 +8,13 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/random.h"
+
 namespace updraft::compute::cpu {
 namespace {
 
 TEST(WorkRanges, EveryItemOnceForRandomSizes) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   for (int round = 0; round < 200; ++round) {
     const int members = 1 + int(random() % 9);
     const int64_t items = int64_t(random() % 100), grain = 1 + int64_t(random() % 8);

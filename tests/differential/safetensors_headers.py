@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 
+from run_seed import run_seed
+
 try:
     from safetensors import deserialize
 except ImportError as error:
@@ -67,9 +69,7 @@ def main():
     if not os.path.exists(test_program):
         print(f"{test_program} is not built")
         sys.exit(77)
-    seed = int(os.environ.get("UPDRAFT_SEED", random.randrange(1 << 32)))
-    print("UPDRAFT_SEED =", seed)
-    rng = random.Random(seed)
+    rng = random.Random(run_seed())
     files = [damage(rng, sound(rng)) for _ in range(FILES)]
     with tempfile.TemporaryDirectory() as place:
         cases, answers = os.path.join(place, "cases"), os.path.join(place, "answers")

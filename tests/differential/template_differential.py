@@ -1,25 +1,25 @@
 #!/usr/bin/env python3
 """Compares the template engine with jinja2, set up exactly as transformers does.
 
-usage: template_differential.py PROGRAM [--random N] [--seed S] [--write-golden FILE] [--arguments "template - --jsonl"]
+usage: template_differential.py PROGRAM [--random N] [--write-golden FILE] [--arguments "template - --jsonl"]
 
 PROGRAM reads lines {"template": ..., variables...} and answers {"prompt": ...} or {"error": ...}. The hand-written cases
-of template_cases.py come first, then N random templates. Equal means: the same text, or an error on both sides. Without
-jinja2 it says SKIPPED and exits with 77. --write-golden writes the answers of jinja2 to the hand-written cases.
+of template_cases.py come first, then N random templates (UPDRAFT_SEED repeats them). Equal means: the same text, or an
+error on both sides. Without jinja2 it says SKIPPED and exits with 77. --write-golden writes the answers of jinja2 to the
+hand-written cases.
 """
 
 import argparse
 import copy
 import json
 import os
-import random
 import subprocess
 import sys
 from datetime import datetime
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from template_cases import CASES, VARIABLES  # noqa: E402
-from template_generator import Generator  # noqa: E402
+from run_seed import run_seed
+from template_cases import CASES, VARIABLES
+from template_generator import Generator
 
 try:
     import jinja2
@@ -91,12 +91,10 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("program")
     options.add_argument("--random", type=int, default=500)
-    options.add_argument("--seed", type=int, default=None)
     options.add_argument("--write-golden")
     options.add_argument("--arguments", default="template - --jsonl")
     options = options.parse_args()
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    generator = Generator(seed)
+    generator = Generator(run_seed())
     cases = [(template, variables or VARIABLES) for template, variables in CASES]
     written = len(cases)
     cases += [(generator.template(), VARIABLES) for _ in range(options.random)]
@@ -121,8 +119,8 @@ def main():
                 print(f"template: {template!r}\n  jinja2: {right}\n  ours:   {mine}")
     failed = sum("error" in answer for answer in theirs[written:])
     print(
-        f"jinja2 {jinja2.__version__}: {written} written and {options.random} random templates (seed {seed}, {failed} of "
-        f"them errors), {wrong} differ"
+        f"jinja2 {jinja2.__version__}: {written} written and {options.random} random templates ({failed} of them errors), "
+        f"{wrong} differ"
     )
     sys.exit(1 if wrong else 0)
 

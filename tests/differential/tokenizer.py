@@ -2,9 +2,9 @@
 """`updraft tokenize MODEL --jsonl` against the PyPI package `tokenizers`: every code point, random Unicode, mixed scripts, code,
 white space, random ids; then tokenizers put together at random from every component that we read.
 
-    tokenizer.py build/release/updraft [--seed N] [--quick] [--mixtures N] [--folder FOLDER ...]
+    tokenizer.py build/release/updraft [--quick] [--mixtures N] [--folder FOLDER ...]
 
-Without folders: those of the goldens. Prints its seed. Exit code 77: skipped, the last line says why.
+Without folders: those of the goldens. Prints its seed; UPDRAFT_SEED repeats it. Exit code 77: skipped, the last line says why.
 """
 import argparse
 import json
@@ -13,6 +13,8 @@ import random
 import subprocess
 import sys
 import tempfile
+
+from run_seed import run_seed
 
 try:
     from tokenizers import Tokenizer
@@ -65,13 +67,20 @@ class Ours:
 
 
 def quietly(action):
-    """The package panics on some inputs (it means no harm): those are not compared."""
+    """The package panics on some inputs (it means no harm): those are not compared, and what it prints is not shown."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
         return action()
     except BaseException as error:  # noqa: B902, a Rust panic is not an Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         return None
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def compare(program, model, theirs, texts, rnd, decodes, what):
@@ -143,14 +152,16 @@ def mixture(rnd):
         return rnd.choice([{"String": rnd.choice([" ", "a", "ab", ".", "\u0301"])},
                            {"Regex": rnd.choice(([] if byte_level else [r"\w+|[^\w\s]+"]) + [r"\s+", r"\d", r"[a-c]+", r"\p{N}{1,3}", r"a|b", r"[^\s\p{L}\p{N}]+", r"(?i)ab"])}])
 
-    # One scheme a tokenizer: when a normalizer rewrites the very beginning, what is "first" is an accident.
+    # One scheme a tokenizer: when a normalizer rewrites the very beginning, what is "first" is an accident. The package asks
+    # whether a piece's original text begins at 0: all the pieces of a leading "½" do, once NFKC has made "1⁄2" of it and
+    # Digits has cut that. So "first" goes with no normalizer that makes several characters of one.
     first = rnd.choice(["first", "always", "never"])
 
     def normalizer():
         return rnd.choice([
             {"type": "Prepend", "prepend": rnd.choice(["▁", "x"])} if first != "first" else {"type": "NFC"},
             {"type": "Replace", "pattern": pattern() if first != "first" else {"String": " "}, "content": rnd.choice("▁b ")},
-            {"type": rnd.choice(["NFC", "NFD", "NFKC", "NFKD"])}, {"type": "Lowercase"},
+            {"type": rnd.choice(["NFC"] if first == "first" else ["NFC", "NFD", "NFKC", "NFKD"])}, {"type": "Lowercase"},
             {"type": "Strip", "strip_left": rnd.random() < 0.5, "strip_right": rnd.random() < 0.5}])
 
 
@@ -201,6 +212,16 @@ def mixture(rnd):
                   "byte_fallback": fallback, "ignore_merges": rnd.random() < 0.3, "vocab": vocabulary, "merges": merges}}
 
 
+def added_tokens_are_lots(mix, theirs):
+    """Whether what an added token is found by is an accident of tokenizers 0.23. Of two that the normalizer makes equal it finds
+    either, from one run to the next (the order of a hash with a fresh seed); one that the normalizer leaves empty it finds
+    between any two characters. No real tokenizer has such tokens; we take the last of equal ones and never find an empty one."""
+    if theirs.normalizer is None:
+        return False
+    found = [theirs.normalizer.normalize_str(t["content"]) for t in mix["added_tokens"] if t["normalized"]]
+    return "" in found or len(set(found)) < len(found)
+
+
 def mixture_texts(rnd):
     alphabet = "abcdefghij ABst'.,!?0123456789\n▁éß日本ſⅷ½_-<>\u0301😀\t"
     parts = list(alphabet) + ["<s>", "</s>", "ab", "b c", "  strip", "e\u0301", " ", " ", "Ab", "<unk>", "<0x41>"]
@@ -212,12 +233,10 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--folder", action="append", help="a folder with a tokenizer.json; may be repeated")
     parser.add_argument("--only-mixtures", action="store_true")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--mixtures", type=int, default=60)
     options = parser.parse_args()
-    print(f"seed {options.seed}")
-    rnd = random.Random(options.seed)
+    rnd = random.Random(run_seed())
     folders = options.folder or []
     if not folders and not options.only_mixtures:
         goldens = os.environ.get("UPDRAFT_GOLDENS") or os.path.join(ROOT, "..", "shared", "models")
@@ -238,7 +257,7 @@ def main():
             with open(file, "w", encoding="utf-8") as out:
                 json.dump(mix, out)
             theirs = quietly(lambda: Tokenizer.from_file(file))
-            if theirs is None:
+            if theirs is None or added_tokens_are_lots(mix, theirs):
                 continue
             made += 1
             if compare(options.program, file, theirs, mixture_texts(rnd), rnd, 40, f"mixture {made}"):

@@ -84,6 +84,31 @@ TEST(Tokenizer, RefusesWhatItDoesNotKnowByName) {
   EXPECT_THAT(error_text([] { load_tokenizer("/nowhere/tokenizer.json"); }), HasSubstr("/nowhere/tokenizer.json"));
 }
 
+TEST(Tokenizer, OfAddedTokensFoundByOneContentTheLastCounts) {
+  Folder folder;
+  Json json = small_tokenizer();
+  // The same content twice: one token, with the flags of the last. Checked with tokenizers 0.23.
+  const Json anywhere = {{"id", 5}, {"content", "<s>"}};
+  const Json alone = {{"id", 5}, {"content", "<s>"}, {"single_word", true}};
+  json["added_tokens"] = {anywhere, alone};
+  folder.write("tokenizer.json", json);
+  EXPECT_EQ(folder.open()->encode("b<s>a"), (Ids{1, 0}));
+  json["added_tokens"] = {alone, anywhere};
+  folder.write("tokenizer.json", json);
+  EXPECT_EQ(folder.open()->encode("b<s>a"), (Ids{1, 5, 0}));
+  // Two contents that the normalizer makes one: every run gives the same ids. One that it leaves empty is never found.
+  const auto added = [](TokenId id, const char* content) {
+    return Json{{"id", id}, {"content", content}, {"normalized", true}};
+  };
+  json["normalizer"] = {
+      {"type", "Sequence"},
+      {"normalizers",
+       {{{"type", "Lowercase"}}, {{"type", "Replace"}, {"pattern", {{"String", "?"}}}, {"content", ""}}}}};
+  json["added_tokens"] = {added(5, "AB"), added(6, "Ab"), added(7, "??")};
+  folder.write("tokenizer.json", json);
+  EXPECT_EQ(folder.open()->encode("a?aBa"), (Ids{0, 6, 0}));
+}
+
 TEST(Tokenizer, ConfigurationDecidesWhatSurroundsATextAndWhatIsSpecial) {
   Folder folder;
   folder.write("tokenizer.json", small_tokenizer());
