@@ -41,7 +41,7 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
     command.add_option("MODEL", model,
                        "A folder as Hugging Face ships it, a .gguf file, or a name such as Qwen/Qwen2.5-0.5B-Instruct, "
                        "which is pulled first when it is not in the cache");
-  command.add_flag("--offline", offline, "Never touch the network: a model name must be in the cache");
+  add_offline_flag(command, offline);
   command.parse_complete_callback([this] {
     if (synthetic.empty() && !model.empty()) model = resolve_model(model, offline);
   });

@@ -14,12 +14,13 @@ void add_doctor(CLI::App& app, int& exit_code) {
   struct Options {
     measure::DoctorOptions doctor;
     std::string language;
-    bool json = false, quick = false;
+    bool json = false, quick = false, offline = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("doctor", "Is this machine ready, and what is its measured ceiling");
   command->add_option("MODEL", options->doctor.model,
                       "Also judge this model: a folder, a .gguf, or a known name such as Mistral-7B");
+  add_offline_flag(*command, options->offline);
   command->add_option("--threads", options->doctor.threads, "Measure with so many threads (0: all)")
       ->check(CLI::Range(0, 4096));
   command->add_option("--context", options->doctor.context, "Context to plan memory for")
@@ -36,7 +37,7 @@ void add_doctor(CLI::App& app, int& exit_code) {
   command->callback([options, &exit_code] {
     measure::DoctorOptions& doctor = options->doctor;
     doctor.measure = !options->quick;
-    if (!doctor.model.empty()) doctor.model = resolve_model(doctor.model);
+    if (!doctor.model.empty()) doctor.model = resolve_model(doctor.model, options->offline);
     if (doctor.disk_folder.empty()) doctor.disk_folder = environment().cache_folder;
     const bool chinese = options->language.empty() ? environment().chinese : options->language == "zh";
     const auto language = chinese ? measure::Language::kChinese : measure::Language::kEnglish;

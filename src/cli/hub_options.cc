@@ -80,6 +80,10 @@ hub::PullOptions pull_options(const std::shared_ptr<PullDisplay>& display) {
   return options;
 }
 
+void add_offline_flag(CLI::App& command, bool& offline) {
+  command.add_flag("--offline", offline, "Never touch the network: a model name must be in the cache");
+}
+
 std::string resolve_model(const std::string& model, bool offline) {
   if (is_there(model) || model.find('/') == std::string::npos || !hub::is_repository_id(model)) return model;
   const auto display = std::make_shared<PullDisplay>();

@@ -2,6 +2,7 @@
 // share, with the display of a download.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
@@ -11,7 +12,9 @@ namespace updraft::cli {
 
 // A model's folder: an existing path as it is; organisation/name from the cache, pulled first unless offline.
 // Anything else as it is, for the caller's own message. Throws HubError.
-std::string resolve_model(const std::string& model, bool offline = false);
+std::string resolve_model(const std::string& model, bool offline);
+// The flag --offline of a command that resolves a model.
+void add_offline_flag(CLI::App& command, bool& offline);
 
 // The environment's settings, Ctrl-C, progress and messages on stderr (through `display`).
 class PullDisplay;

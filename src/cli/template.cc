@@ -17,7 +17,7 @@ using nlohmann::ordered_json;
 
 struct TemplateOptions {
   std::string model, message, system;
-  bool json_lines = false, show = false, no_generation_prompt = false;
+  bool json_lines = false, show = false, no_generation_prompt = false, offline = false;
 };
 
 class Renderer {
@@ -42,8 +42,7 @@ class Renderer {
     // says.
     const bool own = !line.contains("template");
     if (own && !variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
-    const bool tools = variables.contains("tools") && !variables["tools"].is_null() && !variables["tools"].empty();
-    if (own && tools && !settings_.tool_template.empty()) source = settings_.tool_template;
+    if (own && settings_.takes_tool_template(variables)) source = settings_.tool_template;
     if (own && source.empty()) fail("there is no chat template: the model has none and the line brings none");
     return compiled(source).render(variables);
   }
@@ -60,7 +59,7 @@ class Renderer {
 };
 
 int run(const TemplateOptions& options) {
-  Renderer renderer(resolve_model(options.model));
+  Renderer renderer(resolve_model(options.model, options.offline));
   if (options.json_lines) {
     run_json_lines([&](const ordered_json& line) -> ordered_json { return {{"prompt", renderer.render(line)}}; });
     return kSuccess;
@@ -84,6 +83,7 @@ void add_template(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("template", "Messages to a prompt, by the model's chat template");
   command->add_option("MODEL", options->model, "A model folder or a .gguf; - when every line brings its own template")
       ->required();
+  add_offline_flag(*command, options->offline);
   command->add_option("MESSAGE", options->message, "What the user says");
   command->add_option("--system", options->system, "A system message before it");
   command->add_flag("--no-generation-prompt", options->no_generation_prompt, "add_generation_prompt = false");

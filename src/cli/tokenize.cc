@@ -18,7 +18,7 @@ using nlohmann::ordered_json;
 
 struct TokenizeOptions {
   std::string model, text, ids;
-  bool special = false, plain = false, keep_special = false, json_lines = false, json = false;
+  bool special = false, plain = false, keep_special = false, json_lines = false, json = false, offline = false;
 };
 
 ordered_json answer_line(const text::Tokenizer& tokenizer, const ordered_json& line) {
@@ -36,7 +36,7 @@ ordered_json answer_line(const text::Tokenizer& tokenizer, const ordered_json& l
 }
 
 int run(const TokenizeOptions& options) {
-  const auto tokenizer = session::open_tokenizer(resolve_model(options.model));
+  const auto tokenizer = session::open_tokenizer(resolve_model(options.model, options.offline));
   if (options.json_lines) {
     run_json_lines([&](const ordered_json& line) { return answer_line(*tokenizer, line); });
     return kSuccess;
@@ -67,6 +67,7 @@ void add_tokenize(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("tokenize", "Text to token ids and back");
   command->add_option("MODEL", options->model, "A model folder, a .gguf, a tokenizer.json or a tokenizer.model")
       ->required();
+  add_offline_flag(*command, options->offline);
   command->add_option("TEXT", options->text, "The text; - reads standard input");
   command->add_option("--ids", options->ids, "Decode these ids (1,2,3) instead");
   command->add_flag("--special", options->special, "Add BOS/EOS as the post-processor does");

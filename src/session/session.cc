@@ -200,8 +200,7 @@ std::string Session::apply_template(const ordered_json& messages, const ordered_
   all["messages"] = messages;
   all["add_generation_prompt"] = true;
   for (const auto& [name, value] : variables.items()) all[name] = value;
-  const bool tools = all.contains("tools") && !all["tools"].is_null() && !all["tools"].empty();
-  if (tools && !chat_settings_.tool_template.empty())
+  if (chat_settings_.takes_tool_template(all))
     return text::ChatTemplate(chat_settings_.tool_template, "tool_use").render(all);
   return chat_template_->render(all);
 }

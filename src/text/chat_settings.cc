@@ -64,6 +64,11 @@ void read_tokens(const Json& config, Json& tokens) {
 
 }  // namespace
 
+bool ChatSettings::takes_tool_template(const Json& variables) const {
+  const auto tools = variables.find("tools");
+  return !tool_template.empty() && tools != variables.end() && !tools->is_null() && !tools->empty();
+}
+
 ChatSettings load_chat_settings(const fs::path& folder) {
   ChatSettings settings;
   fs::path config_path = folder / "tokenizer_config.json";

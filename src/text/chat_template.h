@@ -35,6 +35,9 @@ struct ChatSettings {
   std::string chat_template;              // default template; empty: the model has none
   std::string tool_template;              // the one named tool_use, or empty
   nlohmann::ordered_json special_tokens;  // {"bos_token": "<s>", "eos_token": "</s>", ...}
+
+  // Whether these variables go to tool_template, as in transformers: where there are tools and the model has one.
+  bool takes_tool_template(const nlohmann::ordered_json& variables) const;
 };
 ChatSettings load_chat_settings(const std::filesystem::path& folder);
 

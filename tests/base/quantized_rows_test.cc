@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "tests/support/random.h"
 
 namespace updraft {
 namespace {
@@ -32,9 +33,7 @@ std::vector<QuantizedFormat> formats() {
 }
 
 TEST(QuantizedRows, DequantizedValuesAreWithinAStepOfTheSource) {
-  const uint32_t seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   std::normal_distribution<float> normal(0, 0.05f);
   for (const QuantizedFormat& format : formats())
     for (int64_t columns : {1, 31, 32, 128, 576, 300}) {

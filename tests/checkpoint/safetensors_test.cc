@@ -2,14 +2,10 @@
 
 #include <gmock/gmock.h>
 
-#include <cstdlib>
-#include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 
-#include "base/file.h"
 #include "tests/support/error_text.h"
+#include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -179,9 +175,7 @@ TEST(Safetensors, TruncationAtEveryByteIsAnError) {
 }
 
 TEST(Safetensors, DamagedFilesAreReadOrRefusedButNeverReachOutside) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   const std::string whole = small_file();
   int refused = 0;
   for (int trial = 0; trial < 20'000; ++trial) {
@@ -203,29 +197,6 @@ TEST(Safetensors, DamagedFilesAreReadOrRefusedButNeverReachOutside) {
                 }).empty();
   }
   EXPECT_GT(refused, 10'000);
-}
-
-// For tests/differential/safetensors_headers.py: reads the files of UPDRAFT_CASES (each a 32-bit length and the bytes)
-// and writes one line each to UPDRAFT_ANSWERS: what is in it, or the Error.
-TEST(Safetensors, DISABLED_ForThePythonPackage) {
-  const char *cases = std::getenv("UPDRAFT_CASES"), *answers = std::getenv("UPDRAFT_ANSWERS");
-  ASSERT_TRUE(cases != nullptr && answers != nullptr);
-  const std::string all = read_text_file(cases, int64_t(1) << 30);
-  std::ofstream out(answers);
-  for (size_t at = 0; at + 4 <= all.size();) {
-    uint32_t length = 0;
-    std::memcpy(&length, all.data() + at, 4);
-    nlohmann::json line;
-    try {
-      line = nlohmann::json::array();
-      for (const StoredTensor& tensor : read(std::string_view(all).substr(at + 4, length)))
-        line.push_back({tensor.name, tensor.type, tensor.shape, tensor.bytes});
-    } catch (const Error& error) {
-      line = error.what();
-    }
-    out << line.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) << "\n";
-    at += 4 + size_t(length);
-  }
 }
 
 }  // namespace

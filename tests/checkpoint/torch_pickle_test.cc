@@ -6,6 +6,7 @@
 
 #include "tests/checkpoint/torch_file_builder.h"
 #include "tests/support/error_text.h"
+#include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -185,9 +186,7 @@ TEST(TorchPickle, TruncationAtEveryByteIsAnError) {
 }
 
 TEST(TorchPickle, DamagedFilesAreReadOrRefusedButNeverReachOutside) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(test::run_seed());
   for (int trial = 0; trial < 20'000; ++trial) {
     std::string bytes = small_file(trial % 2 == 0);
     for (unsigned i = 0; i <= random() % 3; ++i)

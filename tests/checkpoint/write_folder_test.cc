@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "base/error.h"
@@ -145,17 +144,6 @@ TEST_F(WriteFolder, AKilledRunLeavesNoFolderThatLooksCompleteAndTheNextOneSuccee
   write_folder(*model, folder_, DType::kBF16, 1 << 16, {});
   EXPECT_FALSE(fs::exists(base_ / "model.partial"));
   expect_same(*model, *open_checkpoint(folder_), DType::kBF16);
-}
-
-// Not a test: writes the folders that tests/differential/write_folder.py opens with the Python packages.
-TEST_F(WriteFolder, DISABLED_ForThePythonPackages) {
-  const char* place = std::getenv("UPDRAFT_WRITE_TO");
-  ASSERT_NE(place, nullptr);
-  const auto tiny = make_synthetic(parse_synthetic("tiny:layers=3"));
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16})
-    write_folder(*tiny, fs::path(place) / name(dtype), dtype, 100000, {});
-  const auto qwen2 = open_checkpoint(test::find_golden("gguf/qwen2.gguf"));
-  write_folder(*qwen2, fs::path(place) / "qwen2", DType::kF32, int64_t(1) << 30, {});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -58,6 +59,14 @@ class ExitCodes(unittest.TestCase):
                         ["logits", "/no/such/model", "--ids", "1", "--output", "/tmp/never.npy"]):
             with self.subTest(command[0]):
                 self.check(1, *command, says=["/no/such/model"])
+
+    def test_offline(self):
+        with tempfile.TemporaryDirectory() as empty:
+            for command in (["generate", "hello"], ["chat"], ["bench"], ["inspect"], ["tokenize", "x"], ["template", "x"],
+                            ["logits", "--ids", "1", "--output", "/tmp/never.npy"], ["doctor", "--quick"]):
+                with self.subTest(command[0]):
+                    self.check(28, command[0], "nobody/no-such-model", *command[1:], "--offline", says=["nobody/no-such-model"],
+                               environment={"HF_HOME": empty, "HF_HUB_CACHE": empty})
 
     def test_no_model(self):
         self.check(1, "generate", "--ids", "1,2", says=["--synthetic"])

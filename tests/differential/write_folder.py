@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Folders that write_folder made, opened with the PyPI packages safetensors and gguf.
 
-    write_folder.py build/release/updraft     (uses the test program checkpoint_test beside it)
+    write_folder.py build/release/updraft     (uses the program tests/checkpoint_driver beside it)
 
 Exit code 77: skipped, the last line says why.
 """
@@ -47,23 +47,22 @@ def open_folder(folder, dtype):
 
 
 def main():
-    test_program = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "tests", "checkpoint_test")
-    if not os.path.exists(test_program):
-        print(f"{test_program} is not built")
+    driver = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "tests", "checkpoint_driver")
+    gguf = os.path.join(ROOT, "tests", "golden", "gguf", "qwen2.gguf")
+    if not os.path.exists(driver):
+        print(f"{driver} is not built")
         sys.exit(77)
     with tempfile.TemporaryDirectory() as place:
-        run = subprocess.run([test_program, "--gtest_also_run_disabled_tests", "--gtest_filter=*DISABLED_ForThePythonPackages"],
-                             env={**os.environ, "UPDRAFT_WRITE_TO": place}, capture_output=True, text=True)
-        assert run.returncode == 0, run.stdout
+        subprocess.run([driver, "folders", place, gguf], check=True)
         folders = {name: open_folder(os.path.join(place, name), name.upper()) for name in ("f32", "f16", "bf16")}
         reference, shards = folders["f32"]
         assert shards > 1
         for tensors, _ in folders.values():  # synthetic values are the same in every type
             assert tensors.keys() == reference.keys()
             assert all(np.array_equal(tensors[key], reference[key]) for key in reference)
-        qwen2, shards = open_folder(os.path.join(place, "qwen2"), "F32")
+        qwen2, shards = open_folder(os.path.join(place, "gguf"), "F32")
         assert shards == 1
-        theirs = {t.name: np.asarray(dequantize(t.data, t.tensor_type)) for t in GGUFReader(os.path.join(ROOT, "tests/golden/gguf/qwen2.gguf")).tensors}
+        theirs = {t.name: np.asarray(dequantize(t.data, t.tensor_type)) for t in GGUFReader(gguf).tensors}
         for ours, name in (("model.embed_tokens.weight", "token_embd.weight"), ("model.layers.0.self_attn.q_proj.weight", "blk.0.attn_q.weight"),
                            ("model.layers.0.self_attn.k_proj.bias", "blk.0.attn_k.bias"), ("model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight")):
             assert np.array_equal(qwen2[ours], theirs[name].reshape(qwen2[ours].shape)), ours

@@ -95,6 +95,12 @@ TEST_F(FolderTest, ConfigListHasDefaultAndTools) {
   ChatSettings settings = load_chat_settings(folder_);
   EXPECT_EQ(settings.chat_template, "d");
   EXPECT_EQ(settings.tool_template, "t");
+  const Json tools = {{"tools", {{{"name", "f"}}}}};
+  EXPECT_TRUE(settings.takes_tool_template(tools));
+  for (const Json& without : {Json::object(), Json{{"tools", nullptr}}, Json{{"tools", Json::array()}}})
+    EXPECT_FALSE(settings.takes_tool_template(without)) << without;
+  settings.tool_template.clear();
+  EXPECT_FALSE(settings.takes_tool_template(tools));
 }
 
 TEST_F(FolderTest, FilesComeBeforeTheConfig) {
