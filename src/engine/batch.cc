@@ -118,13 +118,24 @@ std::optional<SharedStart> Batch::find_start(const Sequence& sequence) const {
   return pager_.find_start(sequence.ids, tokens, group.rope_table_key);
 }
 
+// Guesses for its next step: within its limit and the pages that are promised to it.
+void Batch::speculate(Sequence& sequence) {
+  sequence.proposed.clear();
+  if (!sequence.proposer || sequence.pending() != 1 || !sequence.sampler->sees_ahead(sequence.ids)) return;
+  const int64_t end = std::min(sequence.group->limit - 1, sequence.table.promised * pool_.page_tokens());
+  const int64_t most = end - int64_t(sequence.ids.size());
+  if (most > 0) sequence.proposer->propose(sequence.ids, most, int64_t(running_.size()), sequence.proposed);
+}
+
 void Batch::view_running() {
   running_views_.clear();
-  for (const Sequence* sequence : running_) {
+  for (Sequence* sequence : running_) {
     const Group& group = *sequence->group;
     RunningView view;
     view.turn = sequence->turn;
     view.pending = sequence->pending();
+    speculate(*sequence);
+    view.proposed = int64_t(sequence->proposed.size());
     view.may_be_preempted = !group.bounded;
     if (int64_t(sequence->ids.size()) > sequence->table.promised * pool_.page_tokens()) {
       view.pages_to_grow = pool_.pages_for(first_reservation(*sequence)) - sequence->table.promised;
@@ -181,6 +192,9 @@ bool Batch::admit(Sequence& sequence, Clock::time_point now) {
     if (!sequence.sampler) {
       sequence.ids.reserve(size_t(group.bounded ? group.limit : int64_t(sequence.ids.size()) + 256));
       sequence.sampler.emplace(group.request, sequence.index);
+      if (options_.speculation.on && group.request.speculate) {
+        sequence.proposer.emplace(options_.speculation, int64_t(group.request.ids.size()));
+      }
     }
   } catch (const std::exception& error) {
     finish(sequence, FinishReason::kError, std::string("The request could not be started: ") + error.what());
@@ -206,10 +220,16 @@ void Batch::build() {
   builder_.clear();
   for (Work& work : work_) {
     Sequence& sequence = *work.sequence;
-    pager_.cover(sequence.table, sequence.computed + work.tokens);
+    pager_.cover(sequence.table, sequence.computed + work.tokens + work.proposed);
     builder_.add_rows(sequence.ids, sequence.computed, work.tokens, sequence.table.pages, sequence.rope_table);
     work.chooses = work.tokens == sequence.pending();
-    if (work.chooses) builder_.add_output_of_last_row(sequence.sampler->rules(sequence.ids));
+    if (!work.chooses) continue;
+    builder_.add_output_of_last_row(sequence.sampler->rules(sequence.ids));
+    if (work.proposed == 0) continue;
+    const auto proposed = std::span(sequence.proposed).first(size_t(work.proposed));
+    rules_ahead_.clear();
+    sequence.sampler->rules_ahead(sequence.ids, proposed, rules_ahead_);
+    for (size_t i = 0; i < proposed.size(); ++i) builder_.add_proposed_row(proposed[i], rules_ahead_[i]);
   }
 }
 
@@ -221,7 +241,7 @@ void Batch::step(Clock::time_point now) {
   work_.clear();
   const int32_t before = int32_t(running_.size());
   for (const Plan::Work& work : plan_.work) {
-    if (work.index < before) work_.push_back({running_[size_t(work.index)], work.tokens, false});
+    if (work.index < before) work_.push_back({running_[size_t(work.index)], work.tokens, work.proposed, false});
   }
   std::vector<Sequence*> victims, grown;
   for (int32_t index : plan_.preempted) victims.push_back(running_[size_t(index)]);
@@ -232,7 +252,7 @@ void Batch::step(Clock::time_point now) {
     Sequence& sequence = *candidates_[size_t(i)];
     if (!admit(sequence, now)) break;
     for (const Plan::Work& work : plan_.work) {
-      if (work.index == before + i) work_.push_back({&sequence, std::min(work.tokens, sequence.pending()), false});
+      if (work.index == before + i) work_.push_back({&sequence, std::min(work.tokens, sequence.pending()), 0, false});
     }
   }
   if (work_.empty()) return;
@@ -251,11 +271,36 @@ void Batch::commit() {
   const Clock::time_point now = Clock::now();
   size_t output = 0;
   for (const Work& work : work_) {
-    Sequence& sequence = *work.sequence;
-    sequence.computed += work.tokens;
-    pager_.remember(sequence.table, sequence.ids, sequence.computed, sequence.group->rope_table_key);
-    pager_.drop_behind_window(sequence.table, sequence.computed);
-    if (work.chooses) append(sequence, builder_.samples()[output++], now);
+    commit_rows(*work.sequence, work.tokens);
+    if (!work.chooses) continue;
+    const std::span<const compute::Sample> samples =
+        std::span(builder_.samples()).subspan(output, size_t(1 + work.proposed));
+    output += samples.size();
+    commit_samples(work, samples, now);
+  }
+}
+
+// `rows` more positions of the sequence are computed.
+void Batch::commit_rows(Sequence& sequence, int64_t rows) {
+  sequence.computed += rows;
+  pager_.remember(sequence.table, sequence.ids, sequence.computed, sequence.group->rope_table_key);
+  pager_.drop_behind_window(sequence.table, sequence.computed);
+}
+
+// Token after token as without speculation, as long as each is the one that was proposed. What the rows after the first
+// wrong one left in the pages is not seen by any row, and the sequence's next rows overwrite it.
+void Batch::commit_samples(const Work& work, std::span<const compute::Sample> samples, Clock::time_point now) {
+  Sequence& sequence = *work.sequence;
+  ++sequence.answer.steps;
+  sequence.answer.proposed += work.proposed;
+  statistics_.proposed_tokens += work.proposed;
+  append(sequence, samples[0], now);
+  for (size_t i = 1; i < samples.size() && !sequence.finished() && sequence.ids.back() == sequence.proposed[i - 1];
+       ++i) {
+    ++sequence.answer.accepted;
+    ++statistics_.accepted_tokens;
+    commit_rows(sequence, 1);
+    append(sequence, samples[i], now);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "engine/pager.h"
 #include "engine/rope_table_cache.h"
 #include "engine/sequence.h"
+#include "engine/speculation.h"
 #include "engine/step_builder.h"
 
 namespace updraft::engine {
@@ -20,11 +21,13 @@ struct BatchOptions {
   int64_t max_context = 0;
   bool may_preempt = true;  // needs the law of the house; without it all pages are reserved at admission
   int64_t unbounded_tokens = 256;
+  SpeculationOptions speculation;
 };
 
 struct BatchStatistics {
   int64_t steps = 0, rows = 0, running = 0, waiting = 0, preemptions = 0;
   int64_t prefix_hit_tokens = 0, prompt_tokens = 0, generated_tokens = 0;
+  int64_t proposed_tokens = 0, accepted_tokens = 0;
 };
 
 class Batch {
@@ -48,8 +51,12 @@ class Batch {
   std::optional<SharedStart> find_start(const Sequence&) const;
   void preempt(Sequence&);
   bool admit(Sequence&, Clock::time_point now);
+  void speculate(Sequence&);
   void build();
   void commit();
+  struct Work;
+  void commit_rows(Sequence&, int64_t rows);
+  void commit_samples(const Work&, std::span<const compute::Sample>, Clock::time_point now);
   void append(Sequence&, const compute::Sample&, Clock::time_point now);
   void tell(Sequence&, const Token&);
   void finish(Sequence&, FinishReason, const std::string& error = {});
@@ -78,10 +85,12 @@ class Batch {
   Plan plan_;
   struct Work {
     Sequence* sequence;
-    int64_t tokens;
-    bool chooses;  // its last row's logits choose a token
+    int64_t tokens;    // of its ids
+    int64_t proposed;  // rows after them: the first so many of sequence->proposed
+    bool chooses;      // its last id's logits choose a token, those of each proposed one the token after it
   };
   std::vector<Work> work_;
+  std::vector<compute::SampleRules> rules_ahead_;
 };
 
 }  // namespace updraft::engine

@@ -31,7 +31,8 @@ int64_t common_window(const checkpoint::ModelConfig& config) {
   return window;
 }
 
-EngineOptions resolve(EngineOptions options, const checkpoint::ModelConfig& config, int64_t page_tokens) {
+EngineOptions resolve(EngineOptions options, const checkpoint::ModelConfig& config, int64_t page_tokens,
+                      bool batch_invariant) {
   CHECK(options.max_rows > 0 && options.unbounded_tokens > 0 && options.max_sequences > 0 && options.kv_tokens >= 0 &&
         options.max_context >= 0);
   if (options.kv_tokens == 0) options.kv_tokens = options.max_context > 0 ? options.max_context : config.max_context;
@@ -42,6 +43,7 @@ EngineOptions resolve(EngineOptions options, const checkpoint::ModelConfig& conf
   if (options.max_context == 0) options.max_context = config.max_context;
   options.max_context = std::min(options.max_context, options.kv_tokens);
   options.max_sequences = std::min(options.max_sequences, options.max_rows);
+  options.speculation.on &= batch_invariant;
   return options;
 }
 
@@ -74,7 +76,7 @@ struct Engine::Impl {
       : machine(std::move(its_machine)),
         info(machine->info()),
         decoder(std::move(its_decoder)),
-        options(resolve(asked, decoder.config(), info.page_tokens)),
+        options(resolve(asked, decoder.config(), info.page_tokens, info.batch_invariant)),
         workspace(decoder.make_workspace(*machine, options.max_rows, output_rows(options), options.kv_dtype,
                                          options.kv_tokens / info.page_tokens)),
         pool(options.kv_tokens / info.page_tokens, info.page_tokens),
@@ -83,10 +85,11 @@ struct Engine::Impl {
         builder(*machine, decoder, workspace,
                 {options.max_rows, output_rows(options), options.max_sequences, pool.pages_for(options.max_context)}),
         batch(builder, workspace, pool, pager, ropes,
-              {.limits = {options.max_rows, options.max_sequences},
+              {.limits = {options.max_rows, options.max_sequences, output_rows(options)},
                .max_context = options.max_context,
                .may_preempt = info.batch_invariant,
-               .unbounded_tokens = options.unbounded_tokens}) {}
+               .unbounded_tokens = options.unbounded_tokens,
+               .speculation = options.speculation}) {}
 
   void publish_finished();
 
@@ -133,7 +136,9 @@ void Engine::Impl::publish_finished() {
                 .pages_cached = pool.cached(),
                 .prefix_hit_tokens = of_batch.prefix_hit_tokens,
                 .prompt_tokens = of_batch.prompt_tokens,
-                .generated_tokens = of_batch.generated_tokens};
+                .generated_tokens = of_batch.generated_tokens,
+                .proposed_tokens = of_batch.proposed_tokens,
+                .accepted_tokens = of_batch.accepted_tokens};
 }
 
 Engine::Engine(std::unique_ptr<compute::Machine> machine, model::Decoder decoder, EngineOptions options)

@@ -12,6 +12,7 @@
 
 #include "compute/machine.h"
 #include "engine/request.h"
+#include "engine/speculation.h"
 #include "model/decoder.h"
 
 namespace updraft::engine {
@@ -24,12 +25,14 @@ struct EngineOptions {
   int64_t max_sequences = 64;  // decoding together
   bool prefix_reuse = true;
   int64_t unbounded_tokens = 256;  // reserved at a time for a request without max_new_tokens
+  SpeculationOptions speculation;  // needs a machine that is batch_invariant; off elsewhere whatever is asked
 };
 
 struct EngineStatistics {
   int64_t steps = 0, rows = 0, running = 0, waiting = 0, preemptions = 0;
   int64_t pages_total = 0, pages_free = 0, pages_cached = 0;
   int64_t prefix_hit_tokens = 0, prompt_tokens = 0, generated_tokens = 0;
+  int64_t proposed_tokens = 0, accepted_tokens = 0;  // by speculation
 };
 
 class Engine {

@@ -52,7 +52,8 @@ struct Request {
   std::optional<int64_t> context;         // the sequence's RoPE context; default prompt + max_new_tokens
   int32_t priority = 0;                   // larger first
   std::optional<Clock::time_point> deadline;
-  int32_t n = 1;  // answers from one prompt, by shared pages; the i-th uses seed + i
+  bool speculate = true;  // where the engine may; the answer is the same bits either way
+  int32_t n = 1;          // answers from one prompt, by shared pages; the i-th uses seed + i
   // Called on the thread that calls step(), once per new token of answer `index`; false ends that answer (kStop). It
   // may call submit() and cancel(); what it throws ends that answer (kError).
   std::function<bool(int32_t index, const Token&)> on_token;
@@ -73,6 +74,9 @@ struct Answer {
   std::string error;  // for kError
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  // prompt tokens whose pages came from the prefix index
+  int64_t steps = 0;          // that chose at least one of its tokens
+  int64_t proposed = 0;       // tokens that were guessed and verified
+  int64_t accepted = 0;       // of these, right
   Timings timings;
 };
 

@@ -158,4 +158,29 @@ compute::SampleRules Sampler::rules(std::span<const int32_t> ids) {
   return rules_;
 }
 
+bool Sampler::sees_ahead(std::span<const int32_t> ids) const {
+  const int64_t generated = int64_t(ids.size()) - int64_t(request_.ids.size());
+  return phrases_.empty() && request_.sampling.no_repeat_ngram_size == 0 && generated >= request_.min_new_tokens &&
+         (generated > 0 || request_.sampling.begin_suppressed_ids.empty());
+}
+
+void Sampler::rules_ahead(std::span<const int32_t> ids, std::span<const int32_t> proposed,
+                          std::vector<compute::SampleRules>& out) {
+  if (seen_ahead_.size() < proposed.size()) seen_ahead_.resize(proposed.size());
+  for (size_t n = 1; n <= proposed.size(); ++n) {
+    compute::SampleRules rules = rules_;
+    rules.position = ids.size() + n;
+    if (counts_) {
+      std::vector<compute::SampleRules::Seen>& seen = seen_ahead_[n - 1];
+      seen = n == 1 ? seen_ : seen_ahead_[n - 2];
+      const int32_t id = proposed[n - 1];
+      auto known = std::find_if(seen.begin(), seen.end(), [id](const auto& one) { return one.id == id; });
+      if (known == seen.end()) known = seen.insert(known, {id, 0});
+      ++known->generated;
+      rules.seen = seen;
+    }
+    out.push_back(rules);
+  }
+}
+
 }  // namespace updraft::engine

@@ -43,6 +43,13 @@ class Sampler {
   // The rules for the token after `ids` (prompt and what was generated), of which the first prompt_tokens are the
   // prompt. `ids` only grows between calls. The spans in the result hold until the next call.
   compute::SampleRules rules(std::span<const int32_t> ids);
+  // Whether rules_ahead() can tell the rules for tokens further on: not where an n-gram or a phrase is forbidden or
+  // biased, nor before min_new_tokens.
+  bool sees_ahead(std::span<const int32_t> ids) const;
+  // The rules for the token after `ids` and the first n of `proposed`, for every n from 1 to proposed.size(), appended
+  // to `out`. Call after rules(ids); the spans hold until the next call of that.
+  void rules_ahead(std::span<const int32_t> ids, std::span<const int32_t> proposed,
+                   std::vector<compute::SampleRules>& out);
 
  private:
   struct Phrase {
@@ -63,7 +70,8 @@ class Sampler {
   size_t static_biases_ = 0;
   std::vector<std::pair<size_t, float>> changed_;  // static biases to restore: index, value
   std::vector<compute::SampleRules::Seen> seen_;
-  std::unordered_map<int32_t, int32_t> seen_index_;  // id -> index in seen_
+  std::unordered_map<int32_t, int32_t> seen_index_;                  // id -> index in seen_
+  std::vector<std::vector<compute::SampleRules::Seen>> seen_ahead_;  // with the first n proposed
   NgramIndex ngrams_;
   bool counts_ = false;
   int64_t taken_ = 0;  // ids taken in so far

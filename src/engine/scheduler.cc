@@ -60,6 +60,33 @@ bool grow_in_turn(std::span<const RunningView> running, int64_t& available, Plan
   return stalled;
 }
 
+// Pages that a stalled sequence waits for, or that were just taken from another, are not given to newcomers: then this
+// is not called.
+void admit_in_turn(int64_t running, std::span<const WaitingView> waiting, int64_t available_pages,
+                   const StepLimits& limits, int64_t& rows, Plan& out) {
+  int64_t sequences = running;
+  for (const WaitingView& view : waiting) {
+    if (sequences >= std::min(limits.max_sequences, limits.max_rows) || view.pages > available_pages) break;
+    available_pages -= view.pages;
+    const int64_t tokens = std::min(rows, view.pending);
+    if (tokens > 0) out.work.push_back({int32_t(running + out.admitted), tokens, 0});
+    rows -= tokens;
+    ++sequences;
+    ++out.admitted;
+  }
+}
+
+// What is left of the rows, and of the rows whose logits can be computed.
+void grant_proposed(std::span<const RunningView> running, const StepLimits& limits, int64_t rows, Plan& out) {
+  int64_t left = std::min(rows, limits.max_outputs - int64_t(out.work.size()));
+  for (Plan::Work& work : out.work) {
+    if (left <= 0) return;
+    if (work.index >= int32_t(running.size()) || running[size_t(work.index)].pending != 1) continue;
+    work.proposed = std::min(left, running[size_t(work.index)].proposed);
+    left -= work.proposed;
+  }
+}
+
 }  // namespace
 
 void Plan::clear() {
@@ -79,28 +106,19 @@ void plan_step(std::span<const RunningView> running, std::span<const WaitingView
   };
   for (int32_t i = 0; i < int32_t(running.size()) && rows > 0; ++i) {
     if (running[size_t(i)].pending != 1 || !runs(i)) continue;
-    out.work.push_back({i, 1});
+    out.work.push_back({i, 1, 0});
     --rows;
   }
   auto prefills = [&](int32_t i) { return running[size_t(i)].pending > 1 && runs(i); };
   for (int32_t i = next_in_turn(running, kBeforeAll, prefills); i >= 0 && rows > 0;
        i = next_in_turn(running, running[size_t(i)].turn, prefills)) {
     const int64_t tokens = std::min(rows, running[size_t(i)].pending);
-    out.work.push_back({i, tokens});
+    out.work.push_back({i, tokens, 0});
     rows -= tokens;
   }
-  // Pages that a stalled sequence waits for, or that were just taken from another, are not given to newcomers.
-  if (stalled || !out.preempted.empty()) return;
-  int64_t sequences = int64_t(running.size());
-  for (const WaitingView& view : waiting) {
-    if (sequences >= std::min(limits.max_sequences, limits.max_rows) || view.pages > available_pages) break;
-    available_pages -= view.pages;
-    const int64_t tokens = std::min(rows, view.pending);
-    if (tokens > 0) out.work.push_back({int32_t(int64_t(running.size()) + out.admitted), tokens});
-    rows -= tokens;
-    ++sequences;
-    ++out.admitted;
-  }
+  if (!stalled && out.preempted.empty())
+    admit_in_turn(int64_t(running.size()), waiting, available_pages, limits, rows, out);
+  grant_proposed(running, limits, rows, out);
 }
 
 }  // namespace updraft::engine

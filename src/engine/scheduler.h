@@ -1,6 +1,7 @@
 // The scheduler: who runs in the next step, and how many tokens of each. A pure function of the sequences and the free
 // pages, so that its promises are tested by simulation: rows and pages are never overdrawn, every running sequence gets
-// a row unless it waits for pages that others are going to return, and the earliest turn always comes forward.
+// a row unless it waits for pages that others are going to return, the earliest turn always comes forward, and proposed
+// rows get only what nobody else needs.
 #pragma once
 
 #include <compare>
@@ -21,7 +22,8 @@ inline constexpr int64_t kStepsPerPriority = 1024;
 
 struct RunningView {
   Turn turn;
-  int64_t pending = 1;        // ids not computed yet; 1 for a sequence that decodes
+  int64_t pending = 1;   // ids not computed yet; 1 for a sequence that decodes
+  int64_t proposed = 0;  // rows it would like beside the pending one, when it decodes: its pages have room for them
   int64_t pages_to_grow = 0;  // to be reserved before its next row; 0: it has all it needs
   bool may_be_preempted = false;
   int64_t pages_if_preempted = 0;  // become available, at least
@@ -35,12 +37,14 @@ struct WaitingView {
 struct StepLimits {
   int64_t max_rows = 0;
   int64_t max_sequences = 0;  // at most max_rows count
+  int64_t max_outputs = 0;    // rows whose logits are computed; at least max_sequences
 };
 
 struct Plan {
   struct Work {
     int32_t index = 0;  // into running; running.size() + i: the i-th waiting one, just admitted
     int64_t tokens = 0;
+    int64_t proposed = 0;  // rows beside them
   };
   std::vector<int32_t> preempted;  // indices into running: give back everything, wait again
   std::vector<int32_t> grown;      // indices into running: reserve pages_to_grow

@@ -10,6 +10,7 @@
 #include "engine/request.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/speculation.h"
 
 namespace updraft::engine {
 
@@ -23,6 +24,8 @@ struct Sequence {
   PageTable table;
   int32_t rope_table = -1;  // held from the first admission to the end
   std::optional<Sampler> sampler;
+  std::optional<Proposer> proposer;  // where it may speculate
+  std::vector<int32_t> proposed;     // for the step in progress
   Turn turn;
   bool running = false;
   Answer answer;

@@ -39,6 +39,15 @@ void StepBuilder::add_output_of_last_row(const compute::SampleRules& rules) {
   inputs_.rules.push_back(rules);
 }
 
+void StepBuilder::add_proposed_row(int32_t id, const compute::SampleRules& rules) {
+  ++inputs_.sequence.back().row_count;
+  inputs_.ids.push_back(id);
+  inputs_.positions.push_back(inputs_.positions.back() + 1);
+  inputs_.sequences.push_back(inputs_.sequences.back());
+  inputs_.rope_tables.push_back(inputs_.rope_tables.back());
+  add_output_of_last_row(rules);
+}
+
 void StepBuilder::add_outputs_of_last_rows(int64_t count) {
   for (int64_t row = inputs_.rows() - count; row < inputs_.rows(); ++row) inputs_.output_rows.push_back(int32_t(row));
 }

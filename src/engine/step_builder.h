@@ -23,7 +23,10 @@ class StepBuilder {
   void add_rows(std::span<const int32_t> ids, int64_t begin, int64_t count, std::span<const int32_t> pages,
                 int32_t rope_table);
   void add_output_of_last_row(const compute::SampleRules&);  // chooses the token after it
-  void add_outputs_of_last_rows(int64_t count);              // their logits only
+  // One more row of the sequence whose rows came last, for an id after its others, and the choice of the token after
+  // it.
+  void add_proposed_row(int32_t id, const compute::SampleRules&);
+  void add_outputs_of_last_rows(int64_t count);  // their logits only
   bool empty() const { return inputs_.ids.empty(); }
   int64_t rows() const { return inputs_.rows(); }
 

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "model/decoder_weights.h"
 #include "tests/support/goldens.h"
+#include "tests/support/random.h"
 #include "tests/support/safetensors_file.h"
 
 namespace updraft::engine {
@@ -47,10 +48,11 @@ std::vector<Case> read_cases(const std::filesystem::path& folder) {
 
 class GoldenEngine : public testing::TestWithParam<std::string> {
  protected:
-  static std::unique_ptr<Engine> open(const std::filesystem::path& folder, int64_t max_rows) {
+  static std::unique_ptr<Engine> open(const std::filesystem::path& folder, int64_t max_rows,
+                                      const SpeculationOptions& speculation = {}, int threads = 1) {
     const auto checkpoint = checkpoint::open_checkpoint(folder);
     auto machine = compute::make_machine(
-        GetParam(), {.threads = 1, .activations = compute::Activations::kF32, .instruction_set = ""});
+        GetParam(), {.threads = threads, .activations = compute::Activations::kF32, .instruction_set = ""});
     model::Decoder decoder(checkpoint->config(),
                            model::load_decoder_weights(*checkpoint, *machine, DType::kF32, nullptr));
     EngineOptions options;
@@ -58,6 +60,7 @@ class GoldenEngine : public testing::TestWithParam<std::string> {
     options.kv_tokens = 1024;
     options.max_context = 512;
     options.max_rows = max_rows;
+    options.speculation = speculation;
     return std::make_unique<Engine>(std::move(machine), std::move(decoder), options);
   }
 
@@ -134,6 +137,70 @@ TEST_P(GoldenEngine, LogitsOfTheTinyModels) {
       EXPECT_LE(worst, kTolerance * largest) << folder.filename() << ", prompt " << i;
     }
   }
+}
+
+// Prompts that say things twice, all rules that a request may have, several answers, many at once.
+std::vector<Request> random_requests(test::Random& random, int64_t vocabulary) {
+  std::vector<Request> requests(size_t(random.integer(2, 6)));
+  for (Request& request : requests) {
+    std::vector<int32_t> phrase;
+    for (int i = 0; i < 12; ++i) phrase.push_back(int32_t(random.integer(0, vocabulary - 1)));
+    for (int times = int(random.integer(1, 4)); times > 0; --times)
+      request.ids.insert(request.ids.end(), phrase.begin(), phrase.begin() + random.integer(1, 12));
+    request.max_new_tokens = random.integer(1, 40);
+    request.n = int32_t(random.integer(1, 2));
+    request.sampling.do_sample = random.chance(0.5);
+    request.sampling.temperature = float(random.real() * 0.5 + 0.1);
+    request.sampling.seed = random.next();
+    request.sampling.top_logprobs = int32_t(random.integer(0, 3));
+    if (random.chance(0.3)) request.sampling.repetition_penalty = 1.1f;
+    if (random.chance(0.2)) request.sampling.frequency_penalty = 0.3f;
+    if (random.chance(0.2)) request.sampling.logit_bias = {{int32_t(random.integer(0, vocabulary - 1)), 3.0f}};
+    if (random.chance(0.2)) request.eos_ids = {int32_t(random.integer(0, vocabulary - 1))};
+  }
+  return requests;
+}
+
+std::vector<Answer> answers_of(Engine& engine, const std::vector<Request>& requests) {
+  std::vector<RequestId> ids;
+  for (const Request& request : requests) ids.push_back(engine.submit(request));
+  while (engine.step()) continue;
+  std::vector<Answer> all;
+  for (RequestId id : ids)
+    for (Answer& answer : engine.take(id)) all.push_back(std::move(answer));
+  return all;
+}
+
+TEST_P(GoldenEngine, SpeculationChangesNoBit) {
+  if (folders().empty()) GTEST_SKIP() << "no golden tiny/ models";
+  test::Random random(5);
+  int64_t proposed = 0, accepted = 0;
+  for (const auto& folder : folders()) {
+    const auto plain = open(folder, 512, {.on = false}, 1);
+    const SpeculationOptions eager{.most = random.integer(1, 20), .shortest = 1, .step_cost = 0, .row_cost = 0};
+    const auto guessing = open(folder, random.integer(1, 64), eager, int(random.integer(1, 2)));
+    const auto usual = open(folder, 512, {}, 1);
+    const auto requests = random_requests(random, plain->decoder().config().vocabulary_size);
+    const std::vector<Answer> expected = answers_of(*plain, requests);
+    for (Engine* engine : {guessing.get(), usual.get()}) {
+      const std::vector<Answer> answers = answers_of(*engine, requests);
+      ASSERT_EQ(answers.size(), expected.size());
+      for (size_t i = 0; i < answers.size(); ++i) {
+        ASSERT_EQ(answers[i].ids, expected[i].ids) << folder.filename() << ", answer " << i;
+        ASSERT_EQ(answers[i].finish_reason, expected[i].finish_reason);
+        for (size_t t = 0; t < answers[i].tokens.size(); ++t) {
+          ASSERT_EQ(answers[i].tokens[t].log_probability, expected[i].tokens[t].log_probability);
+          for (size_t j = 0; j < expected[i].tokens[t].top.size(); ++j)
+            ASSERT_EQ(answers[i].tokens[t].top[j].log_probability, expected[i].tokens[t].top[j].log_probability);
+        }
+        EXPECT_EQ(int64_t(answers[i].ids.size()), answers[i].steps + answers[i].accepted);
+        proposed += answers[i].proposed, accepted += answers[i].accepted;
+      }
+    }
+    EXPECT_EQ(plain->statistics().proposed_tokens, 0);
+  }
+  EXPECT_GT(accepted, 0);
+  EXPECT_GT(proposed, accepted);
 }
 
 INSTANTIATE_TEST_SUITE_P(Machines, GoldenEngine, testing::Values("reference", "cpu"),

@@ -1,5 +1,5 @@
 // The law of the house, seen from the engine: what a request answers does not depend, in a single bit, on the requests
-// beside it, on chunk sizes, on page reuse, on pre-emption.
+// beside it, on chunk sizes, on page reuse, on pre-emption, on speculation.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -27,6 +27,8 @@ Request random_request(Random& random, const std::vector<std::vector<int32_t>>& 
   if (random.chance(0.4)) request.eos_ids = {int32_t(random.integer(0, 60)), int32_t(random.integer(0, 60)), 7};
   request.n = random.chance(0.25) ? int32_t(random.integer(2, 4)) : 1;
   request.priority = int32_t(random.integer(-1, 1));
+  request.speculate = random.chance(0.9);
+  if (random.chance(0.2)) request.min_new_tokens = random.integer(0, 9);
   SamplingParameters& sampling = request.sampling;
   sampling.top_logprobs = int32_t(random.integer(0, 2));
   sampling.seed = random.next();
@@ -73,6 +75,11 @@ class Law : public testing::TestWithParam<std::string> {
     options.max_sequences = random.integer(1, 8);
     options.prefix_reuse = random.chance(0.7);
     options.unbounded_tokens = random.integer(1, 32);
+    options.speculation.on = random.chance(0.8);
+    if (random.chance(0.8)) {  // as often as possible, right or wrong
+      options.speculation = {.shortest = random.integer(1, 2), .step_cost = 0, .row_cost = 0};
+      options.speculation.most = random.integer(1, 20);
+    }
     if (max_rows == 64) {  // crowded on purpose: who has no limit is pre-empted again and again
       options.kv_tokens = max_context;
       options.max_sequences = 8;
@@ -90,7 +97,7 @@ void Law::run_everywhere(int window, int traces) const {
   auto alone = machine();
   const model::Decoder alone_decoder = test::make_small_model(*alone, {.window = window});
   Random random(uint64_t(window) + 1);
-  int64_t preemptions = 0, hits = 0;
+  int64_t preemptions = 0, hits = 0, proposed = 0, accepted = 0;
   for (int trace = 0; trace < traces; ++trace) {
     std::vector<std::vector<int32_t>> openings(3);
     for (auto& opening : openings) {
@@ -104,7 +111,7 @@ void Law::run_everywhere(int window, int traces) const {
       }
     }
     for (int64_t max_rows : {1, 2, 7, 64}) {
-      auto own = machine();
+      auto own = machine(trace % 4 == 0 ? 2 : 1);
       model::Decoder decoder = test::make_small_model(*own, {.window = window});
       Engine engine(std::move(own), std::move(decoder), random_options(random, max_rows, max_context));
       std::map<RequestId, const Expected*> submitted;
@@ -128,10 +135,14 @@ void Law::run_everywhere(int window, int traces) const {
       EXPECT_EQ(statistics.pages_free + statistics.pages_cached, statistics.pages_total);
       preemptions += statistics.preemptions;
       hits += statistics.prefix_hit_tokens;
+      proposed += statistics.proposed_tokens;
+      accepted += statistics.accepted_tokens;
     }
   }
   EXPECT_GT(preemptions, 0) << "no trace forced a pre-emption";
   EXPECT_GT(hits, 0) << "no trace hit a prefix";
+  EXPECT_GT(accepted, 0) << "no guess was right";
+  EXPECT_GT(proposed, accepted) << "no guess was wrong";
 }
 
 TEST_P(Law, RequestsAnswerAsIfAlone) { run_everywhere(0, 12); }

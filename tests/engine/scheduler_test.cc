@@ -26,6 +26,7 @@ struct Simulated {
   Turn turn;
   int64_t computed = 0;
   PageTable table;
+  int64_t proposed = 0;  // rows it would like beside its pending one
   bool running = false, finished = false;
   Simulated* first_of_siblings = nullptr;
 };
@@ -33,6 +34,7 @@ struct Simulated {
 struct Shape {
   int64_t pages = 0, page_tokens = 0, window = 0, unbounded_tokens = 0;
   bool reuse = true;
+  double speculates = 0;
   StepLimits limits;
 };
 
@@ -46,7 +48,7 @@ class Simulation {
         slots_(size_t(shape.pages * shape.page_tokens), -1) {}
 
   void run(int requests);
-  int64_t preemptions = 0, shared = 0, forked = 0;
+  int64_t preemptions = 0, shared = 0, forked = 0, granted = 0;
 
  private:
   void arrive();
@@ -55,6 +57,8 @@ class Simulation {
   void apply();
   void admit(Simulated&);
   void compute(Simulated&, int64_t tokens);
+  void compute_proposed(Simulated&, int64_t rows);
+  void append(Simulated&);
   void end(Simulated&);
   void check_plan() const;
   SharedStart start_of(const Simulated&);
@@ -126,6 +130,11 @@ void Simulation::view() {
       CHECK(!s->bounded) << "a request with a limit was admitted without its pages";
     }
     view.pages_if_preempted = pager_.freed_by_release(s->table);
+    s->proposed = 0;
+    if (view.pending == 1 && random_.chance(shape_.speculates)) {
+      const int64_t room = std::min(s->end - 1, s->table.promised * shape_.page_tokens) - int64_t(s->ids.size());
+      view.proposed = s->proposed = std::clamp<int64_t>(random_.integer(0, 9), 0, std::max<int64_t>(room, 0));
+    }
     running_views_.push_back(view);
   }
   for (Simulated* s : waiting_) {
@@ -135,17 +144,21 @@ void Simulation::view() {
 }
 
 void Simulation::check_plan() const {
-  int64_t rows = 0, pages = pool_.available();
+  int64_t rows = 0, proposed = 0, pages = pool_.available();
   std::vector<int64_t> of_running(running_.size(), 0);
   for (const Plan::Work& work : plan_.work) {
     CHECK(work.tokens > 0);
-    rows += work.tokens;
+    rows += work.tokens + work.proposed;
+    proposed += work.proposed;
+    CHECK(work.proposed == 0 || work.index < int32_t(running_.size())) << "a newcomer has nothing to propose";
     if (work.index < int32_t(running_.size())) {
       CHECK(of_running[size_t(work.index)]++ == 0) << "twice in one step";
       CHECK(work.tokens <= running_views_[size_t(work.index)].pending);
+      CHECK(work.proposed <= running_views_[size_t(work.index)].proposed);
     }
   }
   CHECK(rows <= shape_.limits.max_rows) << rows << " rows";
+  CHECK(proposed == 0 || int64_t(plan_.work.size()) + proposed <= shape_.limits.max_outputs) << "too many outputs";
   CHECK(int64_t(running_.size()) + plan_.admitted <= shape_.limits.max_sequences || plan_.admitted == 0);
   for (int32_t i : plan_.preempted) {
     CHECK(running_views_[size_t(i)].may_be_preempted && of_running[size_t(i)] == 0);
@@ -204,6 +217,24 @@ void Simulation::compute(Simulated& s, int64_t tokens) {
   last_row_[&s] = steps_;
 }
 
+// What speculation leaves where it was wrong: rows of other ids, in pages of its own.
+void Simulation::compute_proposed(Simulated& s, int64_t rows) {
+  const int64_t end = int64_t(s.ids.size()) + rows;
+  pager_.cover(s.table, end);
+  for (int64_t position = int64_t(s.ids.size()); position < end; ++position) {
+    const int32_t page = s.table.pages[size_t(position / shape_.page_tokens)];
+    CHECK(page >= 0 && pool_.references(page) == 1) << "proposed a row into a page of others";
+    slots_[size_t(page * shape_.page_tokens + position % shape_.page_tokens)] = -2;
+  }
+  granted += rows;
+}
+
+void Simulation::append(Simulated& s) {
+  s.ids.push_back(int32_t(random_.integer(0, 2)));
+  s.finished = int64_t(s.ids.size()) >= s.end || random_.chance(0.01);  // some are cancelled
+  if (s.finished) end(s);
+}
+
 void Simulation::end(Simulated& s) {
   pager_.release(s.table);
   s.computed = 0;
@@ -230,11 +261,14 @@ void Simulation::apply() {
   for (const Plan::Work& work : plan_.work) {
     const bool was_running = work.index < int32_t(before.size());
     Simulated& s = was_running ? *before[size_t(work.index)] : *candidates[size_t(work.index) - before.size()];
+    compute_proposed(s, work.proposed);
     compute(s, std::min(work.tokens, int64_t(s.ids.size()) - s.computed));
     if (s.computed < int64_t(s.ids.size())) continue;
-    s.ids.push_back(int32_t(random_.integer(0, 2)));
-    s.finished = int64_t(s.ids.size()) >= s.end || random_.chance(0.01);  // some are cancelled
-    if (s.finished) end(s);
+    append(s);
+    for (int64_t accepted = 0; accepted < work.proposed && !s.finished && random_.chance(0.7); ++accepted) {
+      compute(s, 1);
+      append(s);
+    }
   }
   pool_.check();
 }
@@ -270,7 +304,7 @@ void Simulation::run(int requests) {
 
 TEST(Scheduler, RandomTracesLeakNothingAndStarveNobody) {
   Random random(1);
-  int64_t preemptions = 0, shared = 0, forked = 0;
+  int64_t preemptions = 0, shared = 0, forked = 0, granted = 0;
   for (int trace = 0; trace < 10000; ++trace) {
     Shape shape;
     shape.pages = random.integer(2, 24);
@@ -280,15 +314,38 @@ TEST(Scheduler, RandomTracesLeakNothingAndStarveNobody) {
     shape.reuse = random.chance(0.8);
     shape.limits.max_rows = random.integer(1, 24);
     shape.limits.max_sequences = random.integer(1, std::min<int64_t>(8, shape.limits.max_rows));
+    shape.limits.max_outputs =
+        std::min(shape.limits.max_rows, shape.limits.max_sequences + random.integer(0, shape.limits.max_rows));
+    shape.speculates = random.chance(0.5) ? 0.8 : 0;
     Simulation simulation(random, shape);
     simulation.run(int(random.integer(1, 12)));
     preemptions += simulation.preemptions;
     shared += simulation.shared;
     forked += simulation.forked;
+    granted += simulation.granted;
   }
   EXPECT_GT(preemptions, 100);
   EXPECT_GT(shared, 1000);
   EXPECT_GT(forked, 100);
+  EXPECT_GT(granted, 1000);
+}
+
+TEST(Scheduler, ProposedRowsGetWhatNobodyElseNeeds) {
+  std::vector<RunningView> running = {{.turn = {1, 1}, .pending = 1, .proposed = 6},
+                                      {.turn = {2, 2}, .pending = 20, .proposed = 6},
+                                      {.turn = {3, 3}, .pending = 1, .proposed = 6}};
+  Plan plan;
+  plan_step(running, {}, 0, {.max_rows = 22, .max_sequences = 8, .max_outputs = 22}, plan);
+  ASSERT_EQ(plan.work.size(), 3u);  // two that decode and the whole prompt
+  for (const Plan::Work& work : plan.work) EXPECT_EQ(work.proposed, 0);
+  plan_step(running, {}, 0, {.max_rows = 30, .max_sequences = 8, .max_outputs = 30}, plan);
+  EXPECT_EQ(plan.work[0].proposed, 6);
+  EXPECT_EQ(plan.work[1].proposed, 2);
+  EXPECT_EQ(plan.work[2].proposed, 0);  // a prompt
+  EXPECT_EQ(plan.work[2].tokens, 20);
+  plan_step(running, {}, 0, {.max_rows = 64, .max_sequences = 8, .max_outputs = 8}, plan);
+  EXPECT_EQ(plan.work[0].proposed, 5);  // 3 of the 8 outputs are the sequences' own
+  EXPECT_EQ(plan.work[1].proposed, 0);
 }
 
 TEST(Scheduler, DecodingComesBeforePromptsAndPromptsFillTheRest) {
