@@ -25,10 +25,11 @@ namespace updraft::compute {
 enum class Activations : uint8_t { kF32, kBF16x2, kBF16x3 };
 
 struct MachineInfo {
-  std::string name;               // "cpu", "reference"
-  std::string path;               // instruction set in use: "avx512", "avx512+amx", "neon", "double"
-  std::string activations;        // beside BF16 weights: "f32", "bf16x2", "bf16x3"
-  std::string other_activations;  // beside F32 and F16 weights: "f32" ("f64" on the reference)
+  std::string name;                 // "cpu", "reference"
+  std::string path;                 // instruction set in use: "avx512", "avx512+amx", "neon", "double"
+  std::string activations;          // beside BF16 weights: "f32", "bf16x2", "bf16x3"
+  std::string other_activations;    // beside F32 and F16 weights: "f32" ("f64" on the reference)
+  std::string integer_activations;  // beside integer weights: "int8 per row and group"
   std::vector<Packing> packings;
   std::vector<DType> kv_dtypes;
   int64_t page_tokens = 0;  // kPageTokens of this machine
@@ -38,6 +39,7 @@ struct MachineInfo {
 
 // What enters products with weights in this packing: part of the numerics key, printed in every report.
 inline const std::string& activations(const MachineInfo& info, Packing packing) {
+  if (is_integer(packing)) return info.integer_activations;
   return packing == Packing::kBF16 ? info.activations : info.other_activations;
 }
 

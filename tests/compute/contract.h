@@ -94,6 +94,12 @@ inline float rounded(DType type, float x) {
   return type == DType::kF32 ? x : type == DType::kF16 ? to_float(to_half(x)) : to_float(to_bfloat16(x));
 }
 
+// A random format of an integer packing, and rows rounded to it.
+inline QuantizedFormat random_format(test::Random& random, Packing packing) {
+  return {packing == Packing::kInt4 ? 4 : 8, random.chance(0.5) ? 32 : 128, Offset(random.integer(0, 2)),
+          random.chance(0.7) ? DType::kF16 : DType::kBF16};
+}
+
 // W [rows, columns] with values that the packing keeps exactly, in parts stacked by row, some with a bias.
 struct Matrix {
   int64_t rows = 0, columns = 0;
@@ -113,7 +119,8 @@ struct Matrix {
     m.rows = std::accumulate(parts.begin(), parts.end(), int64_t(0));
     m.columns = columns;
     m.packing = packing;
-    const DType type = dtype_of(packing);
+    const DType type = is_integer(packing) ? DType::kF32 : dtype_of(packing);
+    const QuantizedFormat format = random_format(random, packing);
     for (int64_t r = 0; r < m.rows; ++r)
       for (int64_t c = 0; c < columns; ++c) m.values.push_back(rounded(type, value(r, c)));
     m.bias.assign(size_t(m.rows), 0.0f);
@@ -121,6 +128,10 @@ struct Matrix {
     for (int64_t count : parts) {
       MatrixSource::Part part{std::make_shared<MemoryRows>(count, columns, type, m.values.data() + first * columns),
                               nullptr};
+      if (is_integer(packing)) {
+        part.weight = quantize(part.weight, format);
+        part.weight->read_rows(0, count, m.values.data() + first * columns);
+      }
       if (random.chance(bias_chance)) {
         for (int64_t i = 0; i < count; ++i) m.bias[size_t(first + i)] = random.normal();
         part.bias = std::make_shared<MemoryRows>(1, count, DType::kF32, m.bias.data() + first);
@@ -254,8 +265,13 @@ void run_step(Machine& machine, const StepInputs& in, Body body) {
   ASSERT_TRUE(machine.finish().ok);
 }
 
+// The packings whose activations are (nearly) exact.
 inline Packing random_packing(test::Random& random) {
   return std::vector<Packing>{Packing::kF32, Packing::kF16, Packing::kBF16}[size_t(random.integer(0, 2))];
+}
+
+inline Packing any_packing(test::Random& random) {
+  return random.chance(0.5) ? random_packing(random) : random.chance(0.5) ? Packing::kInt8 : Packing::kInt4;
 }
 
 }  // namespace updraft::compute

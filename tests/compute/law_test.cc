@@ -27,7 +27,7 @@ ModelShape random_shape(test::Random& random) {
   s.query_heads = s.key_value_heads * int(random.integer(1, 8));
   s.head_dim = 2 * int(random.integer(1, random.chance(0.2) ? 68 : 24));
   s.window = random.chance(0.4) ? int(random.integer(1, 90)) : 0;
-  s.packing = random_packing(random);
+  s.packing = any_packing(random);
   s.kv_dtype = random.chance(0.5) ? DType::kF32 : DType::kF16;
   s.biases = random.chance(0.5);
   s.head_norms = random.chance(0.5);
@@ -394,7 +394,8 @@ TEST_P(Law, LogitsAreCloseToTheReference) {
           difference = std::max(difference, std::abs(double(want[p][t][id]) - double(got[p][t][id])));
         }
     const bool tiles = activation_error(machine_->info(), shape.packing) > 1e-6;
-    EXPECT_LE(difference, (tiles ? 1e-3 : 2e-5) * largest);
+    // An activation at the edge of two integers may go either way: a 127th of the largest in its group.
+    EXPECT_LE(difference, (is_integer(shape.packing) ? 5e-2 : tiles ? 1e-3 : 2e-5) * largest);
   }
 }
 

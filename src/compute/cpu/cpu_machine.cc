@@ -9,6 +9,7 @@
 #include "compute/cpu/attention.h"
 #include "compute/cpu/huge_memory.h"
 #include "compute/cpu/instruction_set.h"
+#include "compute/cpu/integer_linear.h"
 #include "compute/cpu/kv_cache.h"
 #include "compute/cpu/linear.h"
 #include "compute/cpu/packing.h"
@@ -31,8 +32,8 @@ CpuRows& mine(const Rows& rows) {
   return *buffer;
 }
 
-const CpuMatrix& mine(const Weight& weight) {
-  const auto* matrix = dynamic_cast<const CpuMatrix*>(weight.get());
+const PanelMatrix& mine(const Weight& weight) {
+  const auto* matrix = dynamic_cast<const PanelMatrix*>(weight.get());
   CHECK(matrix != nullptr) << "a weight of another machine";
   return *matrix;
 }
@@ -66,6 +67,7 @@ class CpuMachine final : public Machine {
         activations_(set_.tiles == nullptr ? Activations::kF32 : options.activations),
         team_(options.threads > 0 ? options.threads : available_processors()),
         linear_(set_, terms_of(activations_), team_),
+        integer_linear_(set_, team_),
         attention_scratch_(team_.size()),
         sampling_(size_t(team_.size())) {}
 
@@ -77,7 +79,8 @@ class CpuMachine final : public Machine {
                        : activations_ == Activations::kBF16x2 ? "bf16x2"
                                                               : "bf16x3";
     info.other_activations = "f32";
-    info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16};
+    info.integer_activations = "int8 per row and group";
+    info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16, Packing::kInt8, Packing::kInt4};
     info.kv_dtypes = {DType::kF32, DType::kF16};
     info.page_tokens = kPageTokens;
     info.threads = team_.size();
@@ -86,6 +89,10 @@ class CpuMachine final : public Machine {
   }
 
   Weight pack(const MatrixSource& source, Packing packing) override {
+    if (is_integer(packing)) {
+      integer_linear_.reserve(0, source.columns());
+      return pack_integers(source, set_.kernels->linear, team_);
+    }
     const bool tiles = set_.tiles != nullptr && packing == Packing::kBF16;
     auto matrix =
         pack_matrix(source, packing, tiles ? PanelLayout::kPairs : PanelLayout::kRows, set_.kernels->linear, team_);
@@ -108,6 +115,7 @@ class CpuMachine final : public Machine {
     rows->columns = columns;
     rows->memory = HugeMemory(std::max<int64_t>(max_rows * columns, 1) * int64_t(sizeof(float)), "the activations");
     linear_.reserve(max_rows, columns);
+    integer_linear_.reserve(max_rows, columns);
     attention_scratch_.reserve_rows(max_rows);
     // q|k|v before rotation: k and v have no more heads than q, whose buffer was allocated too. Untouched memory is
     // free.
@@ -137,7 +145,7 @@ class CpuMachine final : public Machine {
   }
 
   void embed(const StepInputs& in, const Weight& table, const Rows& x) override {
-    const CpuMatrix& matrix = mine(table);
+    const PanelMatrix& matrix = mine(table);
     const CpuRows& to = mine(x);
     check_rows(in.rows(), to);
     team_.parallel_for(in.rows(), 1, [&](int64_t begin, int64_t end, int) {
@@ -151,11 +159,11 @@ class CpuMachine final : public Machine {
 
   void project_qkv(const StepInputs& in, const Rows& x, const Norm& norm, const Weight& qkv, const AttentionSpec& spec,
                    const RopeTables& ropes, KvLayer kv, const Rows& q) override {
-    const CpuMatrix& matrix = mine(qkv);
+    const PanelMatrix& matrix = mine(qkv);
     CHECK(matrix.rows == int64_t(spec.query_heads + 2 * spec.key_value_heads) * spec.head_dim)
         << matrix.rows << " rows of q, k and v";
     CHECK(in.rows() * matrix.rows * int64_t(sizeof(float)) <= projected_.bytes()) << in.rows() << " rows";
-    linear_.multiply(matrix, input(in.rows(), x, norm), {LinearEnd::kStore, projected_.as<float>(), matrix.rows});
+    multiply(matrix, input(in.rows(), x, norm), {LinearEnd::kStore, projected_.as<float>(), matrix.rows});
     const HeadNorms norms{norm_weight(spec.query_norm, spec.head_dim), norm_weight(spec.key_norm, spec.head_dim),
                           spec.query_norm.epsilon, spec.key_norm.epsilon};
     finish_qkv(*set_.kernels, team_, in, projected_.as<float>(), spec, norms, ropes, kv, mine(q).data());
@@ -166,20 +174,20 @@ class CpuMachine final : public Machine {
   }
 
   void project_add(const StepInputs& in, const Rows& from, const Weight& weight, const Rows& x) override {
-    linear_.multiply(mine(weight), input(in.rows(), from, {}), output(LinearEnd::kAdd, in.rows(), x));
+    multiply(mine(weight), input(in.rows(), from, {}), output(LinearEnd::kAdd, in.rows(), x));
   }
 
   void gated_project(const StepInputs& in, const Rows& x, const Norm& norm, const Weight& gate_up,
                      const Rows& hidden) override {
-    const CpuMatrix& matrix = mine(gate_up);
+    const PanelMatrix& matrix = mine(gate_up);
     CHECK(matrix.ranges.size() == 2 && matrix.ranges[0].rows == matrix.ranges[1].rows) << "gate and up of equal size";
-    linear_.multiply(matrix, input(in.rows(), x, norm), output(LinearEnd::kGated, in.rows(), hidden));
+    multiply(matrix, input(in.rows(), x, norm), output(LinearEnd::kGated, in.rows(), hidden));
   }
 
   void logits(const StepInputs& in, const Rows& x, const Norm& norm, const Weight& head, const Rows& out) override {
     LinearInput from = input(int64_t(in.output_rows.size()), x, norm);
     from.indices = in.output_rows.data();
-    linear_.multiply(mine(head), from, output(LinearEnd::kStore, from.rows, out));
+    multiply(mine(head), from, output(LinearEnd::kStore, from.rows, out));
   }
 
   void sample(const StepInputs& in, const Rows& logits, Samples& out) override {
@@ -194,6 +202,14 @@ class CpuMachine final : public Machine {
  private:
   static void check_rows(int64_t rows, const CpuRows& buffer) {
     CHECK(rows <= buffer.max_rows) << rows << " rows in a buffer of " << buffer.max_rows;
+  }
+
+  void multiply(const PanelMatrix& w, const LinearInput& in, const LinearOutput& out) {
+    if (is_integer(w.packing)) {
+      integer_linear_.multiply(static_cast<const IntegerMatrix&>(w), in, out);
+    } else {
+      linear_.multiply(static_cast<const CpuMatrix&>(w), in, out);
+    }
   }
 
   static LinearInput input(int64_t rows, const Rows& x, const Norm& norm) {
@@ -224,6 +240,7 @@ class CpuMachine final : public Machine {
   Activations activations_;
   ThreadTeam team_;
   Linear linear_;
+  IntegerLinear integer_linear_;
   AttentionScratch attention_scratch_;
   HugeMemory projected_;  // [rows, q|k|v]
   std::vector<SamplingScratch> sampling_;

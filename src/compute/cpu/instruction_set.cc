@@ -11,6 +11,9 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace updraft::compute::cpu {
@@ -62,19 +65,42 @@ bool has_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
+bool has_avx_vnni() { return has_avx2() && has(cpuid(7, 1).eax, 4); }
+bool has_avx512_vnni() { return has_avx512() && has(cpuid(7, 0).ecx, 11); }
+
 std::vector<InstructionSet> find_instruction_sets() {
   std::vector<InstructionSet> sets;
-  if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr});
-  if (has_avx512()) sets.push_back({"avx512", &kernels_avx512(), nullptr});
-  if (has_avx512() && has_tiles()) sets.push_back({"avx512+amx", &kernels_avx512(), &kernels_amx()});
+  const IntegerKernels* narrow = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
+  const IntegerKernels* wide = has_avx512_vnni() ? &integer_avx512vnni() : narrow;
+  if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, narrow});
+  if (has_avx512()) sets.push_back({"avx512", &kernels_avx512(), nullptr, wide});
+  if (has_avx512() && has_tiles()) sets.push_back({"avx512+amx", &kernels_avx512(), &kernels_amx(), wide});
   return sets;
+}
+
+std::vector<const IntegerKernels*> find_integer_kernels() {
+  std::vector<const IntegerKernels*> found = {&integer_generic()};
+  if (has_avx2()) found.push_back(&integer_avx2());
+  if (has_avx_vnni()) found.push_back(&integer_avxvnni());
+  if (has_avx512_vnni()) found.push_back(&integer_avx512vnni());
+  return found;
 }
 
 constexpr const char* kNeeded = "AVX2, FMA and F16C";
 
 #else
 
-std::vector<InstructionSet> find_instruction_sets() { return {{"neon", &kernels_neon(), nullptr}}; }
+bool has_dot_products() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+
+std::vector<InstructionSet> find_instruction_sets() {
+  return {{"neon", &kernels_neon(), nullptr, has_dot_products() ? &integer_neondot() : &integer_neon()}};
+}
+
+std::vector<const IntegerKernels*> find_integer_kernels() {
+  std::vector<const IntegerKernels*> found = {&integer_generic(), &integer_neon()};
+  if (has_dot_products()) found.push_back(&integer_neondot());
+  return found;
+}
 
 constexpr const char* kNeeded = "Advanced SIMD";
 
@@ -85,6 +111,11 @@ constexpr const char* kNeeded = "Advanced SIMD";
 std::vector<InstructionSet> available_instruction_sets() {
   static const std::vector<InstructionSet> sets = find_instruction_sets();
   return sets;
+}
+
+std::vector<const IntegerKernels*> available_integer_kernels() {
+  static const std::vector<const IntegerKernels*> tables = find_integer_kernels();
+  return tables;
 }
 
 InstructionSet choose_instruction_set(const std::string& name) {

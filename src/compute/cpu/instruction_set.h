@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "compute/cpu/integer_kernels.h"
 #include "compute/cpu/kernels.h"
 
 namespace updraft::compute::cpu {
@@ -13,6 +14,7 @@ struct InstructionSet {
   std::string name;  // "avx2", "avx512", "avx512+amx", "neon": part of the numerics key
   const Kernels* kernels = nullptr;
   const TileKernels* tiles = nullptr;  // null: no tile instructions
+  const IntegerKernels* integers = nullptr;
 };
 
 // Every set this process can run, slowest first; all but tile sets give the same bits. Empty on a processor too old.

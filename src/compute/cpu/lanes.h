@@ -3,8 +3,9 @@
 // same elements in the same order and give the same bits (the law of the house): every operation here is correctly
 // rounded or exact, and sum() is one fixed tree.
 //
-// Only kernels_<isa>.cc may include this (it is compiled with that instruction set's flags); everything lives in a
-// namespace of the instruction set's own, so that the linker can never hand one set's inline code to another.
+// Only kernels_<isa>.cc and integer_<isa>.cc may include this (it is compiled with that instruction set's flags);
+// everything lives in a namespace of the instruction set's own, so that the linker can never hand one set's inline code
+// to another.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,25 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
+#if defined(__AVX512VNNI__)
+#define UPDRAFT_ISA avx512vnni
+#else
 #define UPDRAFT_ISA avx512
+#endif
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
+#if defined(__AVXVNNI__)
+#define UPDRAFT_ISA avxvnni
+#else
 #define UPDRAFT_ISA avx2
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#if defined(__ARM_FEATURE_DOTPROD)
+#define UPDRAFT_ISA neondot
+#else
 #define UPDRAFT_ISA neon
+#endif
 #else
 #error "lanes.h needs AVX-512, AVX2 + FMA + F16C, or AArch64"
 #endif

@@ -242,7 +242,11 @@ void Linear::stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape,
       return kernels_.stream_f16(reinterpret_cast<const half_t*>(data), w.columns, x, tokens, y);
     case Packing::kBF16:
       return kernels_.stream_bf16(reinterpret_cast<const bfloat16_t*>(data), w.columns, x, tokens, y);
+    case Packing::kInt8:
+    case Packing::kInt4:
+      break;
   }
+  CHECK(false) << "an integer packing among floats";
 }
 
 void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {

@@ -23,6 +23,8 @@ DType dtype_of(Packing packing) {
     case Packing::kBF16:
       return DType::kBF16;
     case Packing::kF32:
+    case Packing::kInt8:
+    case Packing::kInt4:
       break;
   }
   return DType::kF32;
@@ -127,7 +129,7 @@ class Packer {
     const int64_t row_bytes = matrix_.columns * matrix_.element_bytes();
     buffers.kept.resize(size_t(kPanelRows * row_bytes));
     // A panel lies in one range, a range in one part.
-    const auto [part, first] = part_of(place.row);
+    const auto [part, first] = part_of(source_, place.row);
     const RowSource& rows = *part->weight;
     if (rows.dtype() == kept_type) {
       rows.read_rows(first, first + place.count, buffers.kept.data());
@@ -150,74 +152,74 @@ class Packer {
   }
 
  private:
-  std::pair<const MatrixSource::Part*, int64_t> part_of(int64_t row) const {
-    for (const MatrixSource::Part& part : source_.parts) {
-      if (row < part.weight->rows()) return {&part, row};
-      row -= part.weight->rows();
-    }
-    CHECK(false) << "row beyond the matrix";
-    return {};
-  }
-
   const MatrixSource& source_;
   CpuMatrix& matrix_;
   const LinearKernels& kernels_;
 };
 
+}  // namespace
+
+std::pair<const MatrixSource::Part*, int64_t> part_of(const MatrixSource& source, int64_t row) {
+  for (const MatrixSource::Part& part : source.parts) {
+    if (row < part.weight->rows()) return {&part, row};
+    row -= part.weight->rows();
+  }
+  CHECK(false) << "row beyond the matrix";
+  return {};
+}
+
 // A matrix of one part may be gate|up already stacked: cut it in the middle, so that both halves start a panel.
-void lay_out(const MatrixSource& source, CpuMatrix& matrix) {
+void PanelMatrix::lay_out(const MatrixSource& source) {
+  rows = source.rows();
+  columns = source.columns();
   int64_t row = 0;
-  const auto append = [&](int64_t rows) {
-    matrix.ranges.push_back({row, rows, matrix.panels});
-    row += rows;
-    matrix.panels += round_up(rows, kPanelRows) / kPanelRows;
+  const auto append = [&](int64_t count) {
+    ranges.push_back({row, count, panels});
+    row += count;
+    panels += round_up(count, kPanelRows) / kPanelRows;
   };
   for (const MatrixSource::Part& part : source.parts) {
-    CHECK(part.weight->columns() == source.columns())
-        << "parts of " << part.weight->columns() << " and " << source.columns();
-    const int64_t rows = part.weight->rows();
-    if (source.parts.size() == 1 && rows > 1 && rows % 2 == 0) {
-      append(rows / 2);
-      append(rows / 2);
+    CHECK(part.weight->columns() == columns) << "parts of " << part.weight->columns() << " and " << columns;
+    const int64_t count = part.weight->rows();
+    if (source.parts.size() == 1 && count > 1 && count % 2 == 0) {
+      append(count / 2);
+      append(count / 2);
     } else {
-      append(rows);
+      append(count);
     }
   }
 }
 
-void read_bias(const MatrixSource& source, const LinearKernels& kernels, CpuMatrix& matrix) {
+void PanelMatrix::read_bias(const MatrixSource& source, const LinearKernels& kernels) {
   const auto has_bias = [](const MatrixSource::Part& part) { return part.bias != nullptr; };
   if (std::none_of(source.parts.begin(), source.parts.end(), has_bias)) return;
-  std::vector<float> all(size_t(matrix.rows), 0.0f);
+  std::vector<float> all(size_t(rows), 0.0f);
   int64_t first = 0;
   for (const MatrixSource::Part& part : source.parts) {
     if (part.bias) {
-      const RowSource& bias = *part.bias;
-      CHECK(bias.rows() == 1 && bias.columns() == part.weight->rows())
-          << "a bias of " << bias.columns() << " for " << part.weight->rows() << " rows";
-      std::vector<uint8_t> bytes(static_cast<size_t>(bias.row_bytes()));
-      bias.read_rows(0, 1, bytes.data());
-      kernels.convert(bias.dtype(), bytes.data(), DType::kF32, all.data() + first, bias.columns());
+      const RowSource& stored = *part.bias;
+      CHECK(stored.rows() == 1 && stored.columns() == part.weight->rows())
+          << "a bias of " << stored.columns() << " for " << part.weight->rows() << " rows";
+      std::vector<uint8_t> raw(static_cast<size_t>(stored.row_bytes()));
+      stored.read_rows(0, 1, raw.data());
+      kernels.convert(stored.dtype(), raw.data(), DType::kF32, all.data() + first, stored.columns());
     }
     first += part.weight->rows();
   }
-  matrix.bias_memory = HugeMemory(matrix.panels * kPanelRows * int64_t(sizeof(float)), "a bias");
-  float* padded = matrix.bias_memory.as<float>();
-  for (const CpuMatrix::Range& range : matrix.ranges)
-    std::copy_n(all.begin() + range.row, range.rows, padded + range.panel * kPanelRows);
-  matrix.bias = padded;
+  bias_memory = HugeMemory(panels * kPanelRows * int64_t(sizeof(float)), "a bias");
+  float* padded = bias_memory.as<float>();
+  for (const Range& range : ranges) std::copy_n(all.begin() + range.row, range.rows, padded + range.panel * kPanelRows);
+  bias = padded;
 }
 
-}  // namespace
-
-CpuMatrix::Place CpuMatrix::place(int64_t panel) const {
+PanelMatrix::Place PanelMatrix::place(int64_t panel) const {
   size_t i = ranges.size() - 1;
   while (panel < ranges[i].panel) --i;
   const int64_t begin = (panel - ranges[i].panel) * kPanelRows;
   return {ranges[i].row + begin, int(std::min<int64_t>(kPanelRows, ranges[i].rows - begin))};
 }
 
-int64_t CpuMatrix::panel_of(int64_t row, int* row_in_panel) const {
+int64_t PanelMatrix::panel_of(int64_t row, int* row_in_panel) const {
   size_t i = ranges.size() - 1;
   while (row < ranges[i].row) --i;
   const int64_t in_range = row - ranges[i].row;
@@ -241,33 +243,36 @@ void CpuMatrix::read_row(int64_t row, float* out) const {
   }
 }
 
-std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,
-                                       const LinearKernels& kernels, ThreadTeam& team) {
-  auto matrix = std::make_shared<CpuMatrix>();
-  matrix->rows = source.rows();
-  matrix->columns = source.columns();
-  matrix->packing = packing;
-  matrix->layout = layout;
-  matrix->padded_columns = layout == PanelLayout::kPairs ? round_up(matrix->columns, 32) : matrix->columns;
-  lay_out(source, *matrix);
-  matrix->weights = HugeMemory(matrix->panels * matrix->panel_bytes(), "the weights");
-  read_bias(source, kernels, *matrix);
-  matrix->bytes = matrix->rows * matrix->columns * matrix->element_bytes() + (matrix->bias ? matrix->rows * 4 : 0);
-
-  const Packer packer(source, *matrix, kernels);
-  std::vector<Buffers> buffers(size_t(team.size()));
+void pack_panels(ThreadTeam& team, int64_t panels, FunctionRef<void(int64_t panel, int member)> pack_panel) {
   std::exception_ptr error;  // a team's function must not throw: the first error is kept and thrown here
   std::mutex error_mutex;
   std::atomic<bool> failed{false};
-  team.parallel_for(matrix->panels, 1, [&](int64_t begin, int64_t end, int member) {
+  team.parallel_for(panels, 1, [&](int64_t begin, int64_t end, int member) {
     try {
-      for (int64_t panel = begin; panel < end && !failed; ++panel) packer.pack_panel(panel, buffers[size_t(member)]);
+      for (int64_t panel = begin; panel < end && !failed; ++panel) pack_panel(panel, member);
     } catch (...) {
       const std::lock_guard lock(error_mutex);
       if (!failed.exchange(true)) error = std::current_exception();
     }
   });
   if (error) std::rethrow_exception(error);
+}
+
+std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,
+                                       const LinearKernels& kernels, ThreadTeam& team) {
+  auto matrix = std::make_shared<CpuMatrix>();
+  matrix->lay_out(source);
+  matrix->packing = packing;
+  matrix->layout = layout;
+  matrix->padded_columns = layout == PanelLayout::kPairs ? round_up(matrix->columns, 32) : matrix->columns;
+  matrix->weights = HugeMemory(matrix->panels * matrix->panel_bytes(), "the weights");
+  matrix->read_bias(source, kernels);
+  matrix->bytes = matrix->rows * matrix->columns * matrix->element_bytes() + (matrix->bias ? matrix->rows * 4 : 0);
+
+  const Packer packer(source, *matrix, kernels);
+  std::vector<Buffers> buffers(size_t(team.size()));
+  pack_panels(team, matrix->panels,
+              [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });
   return matrix;
 }
 

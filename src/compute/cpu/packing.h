@@ -3,8 +3,10 @@
 // parallel, without a second copy.
 #pragma once
 
+#include <utility>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/thread_team.h"
 #include "compute/cpu/huge_memory.h"
 #include "compute/cpu/kernels.h"
@@ -16,23 +18,18 @@ namespace updraft::compute::cpu {
 // one KiB: [panel][k / 32][row / 16][pair of k][row % 16][k % 2], columns padded to 32.
 enum class PanelLayout : uint8_t { kRows, kPairs };
 
-struct CpuMatrix final : PackedMatrix {
+// What all packings have in common: output rows cut in panels, and their bias.
+struct PanelMatrix : PackedMatrix {
   // Output rows [row, row + rows) are panels [panel, ...): every range starts a panel, the last panel is padded with
   // zeros.
   struct Range {
     int64_t row, rows, panel;
   };
-  PanelLayout layout = PanelLayout::kRows;
   std::vector<Range> ranges;
   int64_t panels = 0;
-  int64_t padded_columns = 0;  // columns, or rounded up to 32 (kPairs)
-  HugeMemory weights;
   HugeMemory bias_memory;
   const float* bias = nullptr;  // [panels, 32], null: none
 
-  int64_t element_bytes() const { return packing == Packing::kF32 ? 4 : 2; }
-  int64_t panel_bytes() const { return padded_columns * kPanelRows * element_bytes(); }
-  const char* panel_at(int64_t panel) const { return weights.as<const char>() + panel * panel_bytes(); }
   const float* bias_at(int64_t panel) const { return bias == nullptr ? nullptr : bias + panel * kPanelRows; }
 
   // Where a panel's outputs go.
@@ -44,13 +41,35 @@ struct CpuMatrix final : PackedMatrix {
   int64_t panel_of(int64_t row, int* row_in_panel) const;
 
   // One row of W as F32 [columns]: an embedding.
-  void read_row(int64_t row, float* out) const;
+  virtual void read_row(int64_t row, float* out) const = 0;
+
+  // For those who pack: rows, columns and panels from the source's shape, and its bias.
+  void lay_out(const MatrixSource& source);
+  void read_bias(const MatrixSource& source, const LinearKernels& kernels);
+};
+
+struct CpuMatrix final : PanelMatrix {
+  PanelLayout layout = PanelLayout::kRows;
+  int64_t padded_columns = 0;  // columns, or rounded up to 32 (kPairs)
+  HugeMemory weights;
+
+  int64_t element_bytes() const { return packing == Packing::kF32 ? 4 : 2; }
+  int64_t panel_bytes() const { return padded_columns * kPanelRows * element_bytes(); }
+  const char* panel_at(int64_t panel) const { return weights.as<const char>() + panel * panel_bytes(); }
+
+  void read_row(int64_t row, float* out) const override;
 };
 
 // A vector of floats for norms, as a Weight.
 struct CpuVector final : PackedMatrix {
   std::vector<float> values;
 };
+
+// The part of a matrix that holds output row `row`, and the row's number there.
+std::pair<const MatrixSource::Part*, int64_t> part_of(const MatrixSource& source, int64_t row);
+
+// Calls pack_panel(panel, member) for every panel; throws what the first of them throws.
+void pack_panels(ThreadTeam& team, int64_t panels, FunctionRef<void(int64_t panel, int member)> pack_panel);
 
 // Throws Error when memory is short or the source fails.
 std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,

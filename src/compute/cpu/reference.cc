@@ -50,6 +50,8 @@ DType dtype_of(Packing packing) {
     case Packing::kBF16:
       return DType::kBF16;
     case Packing::kF32:
+    case Packing::kInt8:
+    case Packing::kInt4:
       break;
   }
   return DType::kF32;
@@ -65,8 +67,9 @@ void set_element(DType type, uint8_t* bytes, int64_t i, float value) {
 }
 
 struct ReferenceMatrix final : PackedMatrix {
-  std::vector<uint8_t> values;  // [rows, columns] in the packing's type
-  std::vector<float> bias;      // [rows] or empty
+  std::vector<uint8_t> values;       // [rows, columns] in the packing's type; integer packings dequantized to F32
+  std::vector<float> bias;           // [rows] or empty
+  std::vector<int32_t> input_order;  // of an integer packing: the order in which activations are grouped; empty: as is
 
   void read_row(int64_t row, double* out) const {
     const DType type = dtype_of(packing);
@@ -153,7 +156,8 @@ class ReferenceMachine final : public Machine {
     info.name = "reference";
     info.path = "double";
     info.activations = info.other_activations = "f64";
-    info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16};
+    info.integer_activations = "int8 per row and group";
+    info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16, Packing::kInt8, Packing::kInt4};
     info.kv_dtypes = {DType::kF32, DType::kF16};
     info.page_tokens = kPageTokens;
     info.batch_invariant = true;
@@ -165,6 +169,10 @@ class ReferenceMachine final : public Machine {
     packed->rows = source.rows();
     packed->columns = source.columns();
     packed->packing = packing;
+    if (is_integer(packing)) {
+      packed->format = source.format();
+      packed->input_order.assign(source.input_order().begin(), source.input_order().end());
+    }
     const DType type = dtype_of(packing);
     const int64_t row_bytes = packed->columns * bytes_per_element(type);
     packed->values = take_memory<uint8_t>(packed->rows * row_bytes, 0, "a matrix");
@@ -248,6 +256,7 @@ class ReferenceMachine final : public Machine {
     const int d = spec.head_dim;
     CHECK(qkv->rows == int64_t(spec.query_heads + 2 * spec.key_value_heads) * d) << qkv->rows << " rows of q, k and v";
     normalize_rows(in.rows(), x, norm);
+    quantize_activations(in.rows(), matrix(qkv));
     projected_.resize(std::max(projected_.size(), size_t(in.rows() * qkv->rows)));  // grows in the first steps only
     project_rows(in.rows(), matrix(qkv), projected_.data());
     for (int64_t r = 0; r < in.rows(); ++r) {
@@ -280,10 +289,13 @@ class ReferenceMachine final : public Machine {
   }
 
   void project_add(const StepInputs& in, const Rows& from, const Weight& weight, const Rows& x) override {
+    std::copy_n(buffer(from).row(0), in.rows() * weight->columns, normed_.data());
+    quantize_activations(in.rows(), matrix(weight));
     for (int64_t o = 0; o < weight->rows; ++o) {
       matrix(weight).read_row(o, weights_.data());
       for (int64_t r = 0; r < in.rows(); ++r)
-        buffer(x).row(r)[o] += dot(buffer(from).row(r), weights_.data(), weight->columns) + bias(matrix(weight), o);
+        buffer(x).row(r)[o] +=
+            dot(normed(r, weight->columns), weights_.data(), weight->columns) + bias(matrix(weight), o);
     }
   }
 
@@ -292,6 +304,7 @@ class ReferenceMachine final : public Machine {
     normalize_rows(in.rows(), x, norm);
     const int64_t outputs = gate_up->rows / 2;
     const ReferenceMatrix& w = matrix(gate_up);
+    quantize_activations(in.rows(), w);
     for (int64_t o = 0; o < outputs; ++o) {
       w.read_row(o, weights_.data());
       for (int64_t r = 0; r < in.rows(); ++r) {
@@ -308,6 +321,7 @@ class ReferenceMachine final : public Machine {
     const ReferenceMatrix& w = matrix(head);
     for (size_t i = 0; i < in.output_rows.size(); ++i)
       normalize(buffer(x).row(in.output_rows[i]), w.columns, norm, normed(int64_t(i), w.columns));
+    quantize_activations(int64_t(in.output_rows.size()), w);
     for (int64_t o = 0; o < w.rows; ++o) {
       w.read_row(o, weights_.data());
       for (size_t i = 0; i < in.output_rows.size(); ++i)
@@ -357,6 +371,27 @@ class ReferenceMachine final : public Machine {
 
   void normalize_rows(int64_t rows, const Rows& x, const Norm& norm) {
     for (int64_t r = 0; r < rows; ++r) normalize(buffer(x).row(r), x->columns, norm, normed(r, x->columns));
+  }
+
+  // Normed rows as an integer packing multiplies them: whole multiples, at most 127, of a scale per row and group, both
+  // chosen in F32 like everywhere.
+  void quantize_activations(int64_t rows, const ReferenceMatrix& w) {
+    if (!is_integer(w.packing)) return;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < w.columns; k += w.format.group)
+        quantize_group(normed(r, w.columns), k, std::min<int64_t>(k + w.format.group, w.columns), w.input_order);
+  }
+
+  static void quantize_group(double* x, int64_t begin, int64_t end, const std::vector<int32_t>& order) {
+    const auto place = [&](int64_t k) -> double& { return x[order.empty() ? k : int64_t(order[size_t(k)])]; };
+    float largest = 0;
+    for (int64_t k = begin; k < end; ++k) {
+      if (!std::isfinite(float(place(k)))) largest = std::numeric_limits<float>::quiet_NaN();
+      if (!std::isnan(largest)) largest = std::max(largest, std::abs(float(place(k))));
+    }
+    const float inverse = largest < 0x1p-120f ? 0 : 127 / largest;
+    for (int64_t k = begin; k < end; ++k)
+      place(k) = double(std::nearbyint(float(place(k)) * inverse)) * double(largest / 127);
   }
 
   // out [rows, w.rows] = normed W^T + b

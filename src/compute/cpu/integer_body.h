@@ -1,0 +1,338 @@
+// The integer products in Lanes and Ints (sixteen 32-bit integers), compiled once per instruction set: what differs is
+// one operation, the four-way byte product dot(). Numerics and layouts: integer_kernels.h, integer_layout.h.
+//
+// For integer_<isa>.cc only.
+#pragma once
+
+#include <limits>
+
+#include "compute/cpu/integer_kernels.h"
+#include "compute/cpu/lanes.h"
+#include "compute/cpu/unroll.h"
+
+namespace updraft::compute::cpu::UPDRAFT_ISA {
+
+// Ints: sixteen int32, one a row.   Bytes: 64 bytes, a quad of columns of 16 rows.   Quad: four activations, broadcast.
+// Operand<Bits>: weights as dot() wants them; a weight u counts there as u - kCentre<Bits>.
+#if defined(__AVX512VNNI__)
+
+struct Ints {
+  __m512i v;
+  static Ints broadcast(int32_t x) { return {_mm512_set1_epi32(x)}; }
+  Lanes to_float() const { return {_mm512_cvtepi32_ps(v)}; }
+};
+struct Bytes {
+  __m512i v;
+  static Bytes load(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+  Bytes low() const { return {_mm512_and_si512(v, _mm512_set1_epi8(15))}; }
+  Bytes high() const { return {_mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15))}; }
+};
+struct Quad {
+  __m512i v;
+  static Quad load(const int8_t* p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return {_mm512_set1_epi32(four)};
+  }
+};
+template <int Bits>
+struct Operand {
+  __m512i v;
+  explicit Operand(Bytes b) : v(b.v) {}
+};
+template <int Bits>
+constexpr int kCentre = 0;
+template <int Bits>
+UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad a) {
+  return {_mm512_dpbusd_epi32(sum.v, w.v, a.v)};
+}
+
+constexpr int kIntegerTokens = 12;  // 2 x 12 sums, 4 operands, 1 mask: 29 of 32; activations come from memory
+constexpr int kIntegerHalves = 2;
+
+#elif defined(__AVX2__)
+
+struct Ints {
+  __m256i a, b;
+  static Ints broadcast(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  Lanes to_float() const { return {_mm256_cvtepi32_ps(a), _mm256_cvtepi32_ps(b)}; }
+};
+struct Bytes {
+  __m256i a, b;
+  static Bytes load(const uint8_t* p) {
+    const __m256i* q = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+  }
+  Bytes low() const {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)};
+  }
+  Bytes high() const {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(_mm256_srli_epi16(a, 4), mask), _mm256_and_si256(_mm256_srli_epi16(b, 4), mask)};
+  }
+};
+struct Quad {
+  __m256i v;
+  static Quad load(const int8_t* p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return {_mm256_set1_epi32(four)};
+  }
+};
+
+#if defined(__AVXVNNI__)
+
+template <int Bits>
+struct Operand {
+  __m256i a, b;
+  explicit Operand(Bytes w) : a(w.a), b(w.b) {}
+};
+template <int Bits>
+constexpr int kCentre = 0;
+template <int Bits>
+UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad x) {
+  return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x.v), _mm256_dpbusd_avx_epi32(sum.b, w.b, x.v)};
+}
+
+#else
+
+// maddubs adds two products into 16 bits and saturates: 15 * 127 * 2 is small, 255 * 127 * 2 is not. So 8-bit weights
+// enter as w = u - 128 in absolute value, at most 128, and the activations take w's sign: 128 * 127 * 2 = 32512 fits.
+template <int Bits>
+struct Operand {
+  __m256i a, b;
+  explicit Operand(Bytes w) : a(w.a), b(w.b) {}
+};
+template <>
+struct Operand<8> {
+  __m256i a, b, absolute_a, absolute_b;
+  explicit Operand(Bytes w)
+      : a(_mm256_xor_si256(w.a, _mm256_set1_epi8(-128))),
+        b(_mm256_xor_si256(w.b, _mm256_set1_epi8(-128))),
+        absolute_a(_mm256_abs_epi8(a)),
+        absolute_b(_mm256_abs_epi8(b)) {}
+};
+template <int Bits>
+constexpr int kCentre = Bits == 8 ? 128 : 0;
+
+UPDRAFT_INLINE inline __m256i add_quads(__m256i sum, __m256i unsigned_bytes, __m256i signed_bytes) {
+  return _mm256_add_epi32(sum,
+                          _mm256_madd_epi16(_mm256_maddubs_epi16(unsigned_bytes, signed_bytes), _mm256_set1_epi16(1)));
+}
+template <int Bits>
+UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad x) {
+  if constexpr (Bits == 8) {
+    return {add_quads(sum.a, w.absolute_a, _mm256_sign_epi8(x.v, w.a)),
+            add_quads(sum.b, w.absolute_b, _mm256_sign_epi8(x.v, w.b))};
+  } else {
+    return {add_quads(sum.a, w.a, x.v), add_quads(sum.b, w.b, x.v)};
+  }
+}
+
+#endif
+
+constexpr int kIntegerTokens = 4;
+constexpr int kIntegerHalves = 1;
+
+#else  // AArch64
+
+struct Ints {
+  int32x4_t v[4];
+  static Ints broadcast(int32_t x) { return {{vdupq_n_s32(x), vdupq_n_s32(x), vdupq_n_s32(x), vdupq_n_s32(x)}}; }
+  Lanes to_float() const {
+    return Lanes::each([&](int i) { return vcvtq_f32_s32(v[i]); });
+  }
+};
+struct Bytes {
+  uint8x16_t v[4];
+  static Bytes load(const uint8_t* p) { return {{vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}}; }
+  Bytes low() const {
+    const uint8x16_t mask = vdupq_n_u8(15);
+    return {{vandq_u8(v[0], mask), vandq_u8(v[1], mask), vandq_u8(v[2], mask), vandq_u8(v[3], mask)}};
+  }
+  Bytes high() const { return {{vshrq_n_u8(v[0], 4), vshrq_n_u8(v[1], 4), vshrq_n_u8(v[2], 4), vshrq_n_u8(v[3], 4)}}; }
+};
+struct Quad {
+  int8x16_t v;
+  static Quad load(const int8_t* p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return {vreinterpretq_s8_s32(vdupq_n_s32(four))};
+  }
+};
+// Both instructions multiply signed bytes: 8-bit weights enter as u - 128.
+template <int Bits>
+struct Operand {
+  int8x16_t v[4];
+  explicit Operand(Bytes w) {
+    for (int i = 0; i < 4; ++i) v[i] = vreinterpretq_s8_u8(Bits == 8 ? veorq_u8(w.v[i], vdupq_n_u8(128)) : w.v[i]);
+  }
+};
+template <int Bits>
+constexpr int kCentre = Bits == 8 ? 128 : 0;
+template <int Bits>
+UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad a) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  for (int i = 0; i < 4; ++i) sum.v[i] = vdotq_s32(sum.v[i], w.v[i], a.v);
+#else
+  for (int i = 0; i < 4; ++i) {
+    const int16x8_t low = vmull_s8(vget_low_s8(w.v[i]), vget_low_s8(a.v)), high = vmull_high_s8(w.v[i], a.v);
+    sum.v[i] = vaddq_s32(sum.v[i], vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+  }
+#endif
+  return sum;
+}
+
+constexpr int kIntegerTokens = 4;
+constexpr int kIntegerHalves = 1;
+
+#endif
+
+// The sixteen values, whole numbers in [-127, 127], as bytes.
+UPDRAFT_INLINE inline void store_bytes(Lanes x, int8_t* out) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x.v)));
+#elif defined(__AVX2__)
+  const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));  // within 128 bits
+  const __m256i sorted = _mm256_permute4x64_epi64(words, 0xd8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_packs_epi16(_mm256_castsi256_si128(sorted), _mm256_extracti128_si256(sorted, 1)));
+#else
+  int16x4_t words[4];
+  for (int i = 0; i < 4; ++i) words[i] = vmovn_s32(vcvtnq_s32_f32(x.v[i]));
+  vst1q_s8(out, vcombine_s8(vmovn_s16(vcombine_s16(words[0], words[1])), vmovn_s16(vcombine_s16(words[2], words[3]))));
+#endif
+}
+
+inline void quantize_group(const float* x, int64_t count, const IntegerActivations& out) {
+  const auto values = [&](int64_t i) UPDRAFT_INLINE {
+    return i + kLanes <= count ? Lanes::load(x + i) : Lanes::load_first(x + i, count > i ? int(count - i) : 0);
+  };
+  Lanes largest = Lanes::zero(), not_finite = Lanes::zero();
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Lanes v = values(i);
+    largest = max(max(v, Lanes::zero() - v), largest);  // in this order NaN is dropped
+    not_finite = fma(v, Lanes::zero(), not_finite);
+  }
+  const float amax = max_lane(largest);
+  const bool finite = sum(not_finite) == 0;
+  *out.scales = finite ? 0 : std::numeric_limits<float>::quiet_NaN();
+  *out.sums = 0;
+  if (!finite || amax < 0x1p-120f) {
+    std::memset(out.integers, 0, size_t(out.group));
+    return;
+  }
+  const Lanes inverse = Lanes::broadcast(127 / amax);
+  Lanes total = Lanes::zero();  // of whole numbers, exact
+  for (int64_t i = 0; i < out.group; i += kLanes) {
+    const Lanes q = i < count ? round(values(i) * inverse) : Lanes::zero();
+    store_bytes(q, out.integers + i);
+    total = total + q;
+  }
+  *out.scales = amax / 127;
+  *out.sums = int32_t(sum(total));
+}
+
+inline void quantize_row(const float* x, int64_t columns, const IntegerActivations& out) {
+  for (int64_t k = 0, g = 0; k < columns; k += out.group, ++g)
+    quantize_group(x + k, columns - k < out.group ? columns - k : out.group, out.at(g, 0));
+}
+
+// sums[h][t] += the products of one group's weights, `Halves` x 16 rows from `weights` on.
+template <int Bits, int Quads, int Halves, int Tokens>
+UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, int64_t token_bytes,
+                                        Ints* sums) {
+  constexpr int kLines = Bits == 4 ? Quads / 2 : Quads;
+  const auto add = [&](auto quad_offset, int64_t k, const Bytes* bytes) UPDRAFT_INLINE {
+    unroll<Halves>([&](auto h) UPDRAFT_INLINE {
+      const Operand<Bits> w(Bits == 8 ? bytes[h] : quad_offset == 0 ? bytes[h].low() : bytes[h].high());
+      unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
+        sums[h * Tokens + t] =
+            dot<Bits>(sums[h * Tokens + t], w, Quad::load(a + t * token_bytes + k + 4 * quad_offset));
+      });
+    });
+  };
+  for (int64_t k = 0; k < columns; k += 4 * Quads, weights += 2 * kLines * 64)
+    for (int line = 0; line < kLines; ++line) {
+      Bytes bytes[Halves];
+      unroll<Halves>([&](auto h) UPDRAFT_INLINE { bytes[h] = Bytes::load(weights + (h * kLines + line) * 64); });
+      add(Index<0>(), k + 4 * line, bytes);
+      if constexpr (Bits == 4) add(Index<kLines>(), k + 4 * line, bytes);
+    }
+}
+
+UPDRAFT_INLINE inline Lanes load_scales(const uint8_t* p, DType type) {
+  return type == DType::kF16 ? Lanes::load(reinterpret_cast<const half_t*>(p))
+                             : Lanes::load(reinterpret_cast<const bfloat16_t*>(p));
+}
+
+// y += the sums of one group, scaled, for 16 rows.
+template <int Tokens>
+UPDRAFT_INLINE inline void add_group(const QuantizedFormat& format, const uint8_t* block, int half,
+                                     const IntegerActivations& a, const Ints* sums, bool first, float* y) {
+  const Lanes scales = load_scales(block + 32 * half, format.scale_type);
+  const bool has_offsets = format.offset != Offset::kNone;
+  Lanes offsets = Lanes::zero();
+  if (has_offsets) offsets = load_scales(block + 64 + 32 * half, format.scale_type);
+  if (format.offset == Offset::kPoint) offsets = Lanes::zero() - scales * offsets;
+  unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
+    float* out = y + t * 32 + 16 * half;
+    Lanes sum = first ? Lanes::zero() : Lanes::load(out);
+    sum = fma(sums[t].to_float(), scales * Lanes::broadcast(a.scales[t]), sum);
+    if (has_offsets) sum = fma(offsets, Lanes::broadcast(a.scales[t] * float(a.sums[t])), sum);
+    sum.store(out);
+  });
+}
+
+template <int Bits, int Quads, int Tokens>
+void multiply_tokens(const IntegerProduct& p) {
+  constexpr int kHalves = Tokens <= 2 ? 2 : kIntegerHalves;
+  constexpr int64_t kHalfBytes = Quads * 64 * Bits / 8;
+  const bool has_offsets = p.format.offset != Offset::kNone;
+  const int64_t header = has_offsets ? 128 : 64, block_bytes = header + p.format.group * 32 * Bits / 8;
+  const int32_t start = kCentre<Bits> - (has_offsets ? 0 : p.format.middle());
+  const int64_t ahead_a_group = (p.ahead_bytes / 64 + p.groups - 1) / p.groups * 64;
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const uint8_t* block = p.weights + g * block_bytes;
+    const IntegerActivations a = p.a.at(g, 0);
+    for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
+    const int64_t columns = g + 1 == p.groups ? p.last_columns : p.format.group;
+    for (int half = 0; half < 2; half += kHalves) {
+      Ints sums[kHalves * Tokens];
+      unroll<kHalves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Ints::broadcast(start * a.sums[i % Tokens]); });
+      add_products<Bits, Quads, kHalves, Tokens>(block + header + half * kHalfBytes, columns, a.integers, a.group,
+                                                 sums);
+      unroll<kHalves>([&](auto h) UPDRAFT_INLINE {
+        add_group<Tokens>(p.format, block, half + h, a, sums + h * Tokens, p.first && g == 0, p.y);
+      });
+    }
+  }
+}
+
+template <int Bits, int Quads, int Tokens = 1>
+void multiply_as(const IntegerProduct& p) {
+  if constexpr (Tokens < kIntegerTokens) {
+    if (p.tokens != Tokens) return multiply_as<Bits, Quads, Tokens + 1>(p);
+  }
+  multiply_tokens<Bits, Quads, Tokens>(p);
+}
+
+// Floor for one token: the panel read once from memory; for many: tokens x 32 x columns products, 64 of them an
+// instruction. Guarded by tests/compute/integer_test.cc (== integer_generic()).
+inline void multiply(const IntegerProduct& p) {
+  const bool large = p.format.group >= 64;
+  if (p.format.bits == 8) return large ? multiply_as<8, 16>(p) : multiply_as<8, 8>(p);
+  return large ? multiply_as<4, 16>(p) : multiply_as<4, 8>(p);
+}
+
+constexpr IntegerKernels integer_table(const char* name) {
+  return {.name = name,
+          .tile_tokens = kIntegerTokens,
+          .configure = nullptr,
+          .release = nullptr,
+          .quantize_row = quantize_row,
+          .multiply = multiply};
+}
+
+}  // namespace updraft::compute::cpu::UPDRAFT_ISA

@@ -1,0 +1,69 @@
+// Products of integer packings, one table of functions per instruction set. The numerics are one for all of them, bit
+// for bit, whatever the number of tokens, tested with ==:
+//
+// Activations x of a row are quantized per weight group: amax = max |x|, scale a = amax / 127, q = rint(x * (127 /
+// amax)). A group below 2^-120 is zero; one with an infinity or NaN has scale NaN. Inside a group sums are exact
+// integers: d = sum q (u - middle), or sum q u where the format has offsets. Over groups, in order, from y = 0, with
+// the weights' scale s, and m = o (kMinimum) or 0 - s o (kPoint):
+//   y = fma(float(d), s * a, y);   with offsets then   y = fma(m, a * float(sum q), y)
+#pragma once
+
+#include <vector>
+
+#include "compute/cpu/integer_layout.h"
+
+namespace updraft::compute::cpu {
+
+// Quantized activations, group by group: what a panel's product reads together lies together.
+struct IntegerActivations {
+  int8_t* integers = nullptr;  // [groups][token_stride][group], a short group filled up with zeros
+  float* scales = nullptr;     // [groups][token_stride]
+  int32_t* sums = nullptr;     // [groups][token_stride], of integers
+  int64_t token_stride = 0;    // tokens from one group to the next
+  int group = 0;
+
+  // From token t and group g on.
+  IntegerActivations at(int64_t g, int64_t t) const {
+    const int64_t i = g * token_stride + t;
+    return {integers + i * group, scales + i, sums + i, token_stride, group};
+  }
+};
+
+// y[t][n] = (first ? 0 : y[t][n]) + some groups of one panel times `tokens` activations.
+struct IntegerProduct {
+  QuantizedFormat format;
+  const uint8_t* weights = nullptr;  // the groups' blocks, one after the other
+  int64_t groups = 0;
+  int64_t last_columns = 0;  // padded columns of the last of these groups; the others have format.group
+  IntegerActivations a;      // of the first of these groups and tokens
+  int tokens = 0;            // 1..tile_tokens
+  bool first = false;
+  float* y = nullptr;  // [tokens, 32]
+  // Asked for ahead, into L2, spread over the product: what is read next from memory.
+  const char* ahead = nullptr;
+  int64_t ahead_bytes = 0;
+};
+
+struct IntegerKernels {
+  const char* name;
+  int tile_tokens;      // most tokens of one product; activations and y may be read (not used) up to it
+  void (*configure)();  // before the first multiply of a thread's phase; null: nothing to do
+  void (*release)();    // after the last
+  // One row of x to token 0 of `out`.
+  void (*quantize_row)(const float* x, int64_t columns, const IntegerActivations& out);
+  void (*multiply)(const IntegerProduct& product);
+};
+
+// Defined where the architecture has them; calling one on a processor without the instruction set is an illegal
+// instruction.
+const IntegerKernels& integer_generic();     // plain loops: the definition
+const IntegerKernels& integer_avx2();        // maddubs, arranged so that it cannot saturate
+const IntegerKernels& integer_avxvnni();     // 256 bits, VEX-coded vpdpbusd
+const IntegerKernels& integer_avx512vnni();  // 512 bits
+const IntegerKernels& integer_neon();        // widening multiplications
+const IntegerKernels& integer_neondot();     // sdot
+
+// Every table that this processor can run, integer_generic() first, the fastest last.
+std::vector<const IntegerKernels*> available_integer_kernels();
+
+}  // namespace updraft::compute::cpu

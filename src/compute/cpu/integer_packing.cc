@@ -1,0 +1,142 @@
+#include "compute/cpu/integer_packing.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace updraft::compute::cpu {
+namespace {
+
+constexpr int kLargestGroup = 128;
+
+// What one thread packs with: the rows of a panel as the source gives them, and widened to whole steps.
+struct Buffers {
+  std::vector<uint8_t> read, padded;
+  std::vector<uint16_t> scales, offsets;
+  std::vector<uint32_t> quads;  // of one step: [half][quad][16 rows]
+};
+
+// [rows, groups] of 16-bit values to [groups] blocks of 32.
+void place_values(const std::vector<uint16_t>& values, int count, int64_t groups, int64_t block_bytes, uint8_t* to) {
+  for (int64_t g = 0; g < groups; ++g) {
+    uint16_t column[kPanelRows] = {};
+    for (int row = 0; row < count; ++row) column[row] = values[size_t(row * groups + g)];
+    std::memcpy(to + g * block_bytes, column, sizeof column);
+  }
+}
+
+class Packer {
+ public:
+  Packer(const MatrixSource& source, IntegerMatrix& matrix) : source_(source), matrix_(matrix), l_(matrix.layout) {}
+
+  void pack_panel(int64_t panel, Buffers& b) const {
+    const PanelMatrix::Place place = matrix_.place(panel);
+    const int64_t groups = l_.groups();
+    read(place, b);
+    uint8_t* to = matrix_.weights.as<uint8_t>() + panel * l_.panel_bytes();
+    place_values(b.scales, place.count, groups, l_.block_bytes(), to);
+    if (l_.format.offset != Offset::kNone)
+      place_values(b.offsets, place.count, groups, l_.block_bytes(), to + 2 * kPanelRows);
+    for (int64_t g = 0; g < groups; ++g) {
+      uint8_t* weights = to + g * l_.block_bytes() + l_.header_bytes();
+      const int64_t begin = g * l_.format.group, end = begin + l_.padded_columns(g);
+      for (int64_t k = begin; k < end; k += l_.step()) weights = pack_step(k, b, weights);
+    }
+  }
+
+ private:
+  int64_t padded_row() const { return (l_.groups() - 1) * l_.format.group + l_.padded_columns(l_.groups() - 1); }
+
+  // The panel's rows to b.padded [32, padded_row()], zeros where there are none.
+  void read(const PanelMatrix::Place& place, Buffers& b) const {
+    const auto [part, first] = part_of(source_, place.row);
+    const auto& rows = dynamic_cast<const QuantizedRowSource&>(*part->weight);
+    const int64_t columns = matrix_.columns, padded = padded_row();
+    b.padded.resize(size_t(kPanelRows * padded));
+    b.scales.resize(size_t(kPanelRows * l_.groups()));
+    b.offsets.resize(b.scales.size());
+    if (columns != padded) b.read.resize(size_t(kPanelRows * columns));
+    uint8_t* to = columns == padded ? b.padded.data() : b.read.data();
+    rows.read_quantized(first, first + place.count, {to, b.scales.data(), b.offsets.data()});
+    for (int row = 0; row < kPanelRows && columns != padded; ++row) {
+      std::copy_n(b.read.data() + row * columns, columns, b.padded.data() + row * padded);
+      std::fill_n(b.padded.data() + row * padded + columns, padded - columns, uint8_t(0));
+    }
+    std::fill(b.padded.begin() + place.count * padded, b.padded.end(), uint8_t(0));
+  }
+
+  // One step of columns from k on; returns the end of what it wrote.
+  uint8_t* pack_step(int64_t k, Buffers& b, uint8_t* to) const {
+    const int64_t quads = l_.step() / 4, padded = padded_row();
+    b.quads.resize(size_t(2 * quads * 16));
+    for (int row = 0; row < kPanelRows; ++row) {
+      const uint8_t* from = b.padded.data() + row * padded + k;
+      uint32_t* column = b.quads.data() + row / 16 * quads * 16 + row % 16;
+      for (int64_t quad = 0; quad < quads; ++quad) std::memcpy(column + quad * 16, from + quad * 4, 4);
+    }
+    const int64_t half_bytes = quads * 64;
+    for (int half = 0; half < 2; ++half) {
+      const uint8_t* bytes = reinterpret_cast<const uint8_t*>(b.quads.data()) + half * half_bytes;
+      if (l_.format.bits == 8) {
+        std::memcpy(to, bytes, size_t(half_bytes));
+        to += half_bytes;
+      } else {
+        for (int64_t i = 0; i < half_bytes / 2; ++i) to[i] = uint8_t(bytes[i] | bytes[i + half_bytes / 2] << 4);
+        to += half_bytes / 2;
+      }
+    }
+    return to;
+  }
+
+  const MatrixSource& source_;
+  IntegerMatrix& matrix_;
+  const IntegerLayout& l_;
+};
+
+}  // namespace
+
+void IntegerMatrix::read_row(int64_t row, float* out) const {
+  int lane = 0;
+  const uint8_t* panel = panel_at(panel_of(row, &lane));
+  uint8_t integers[kLargestGroup];
+  float values[kLargestGroup];
+  for (int64_t g = 0; g < layout.groups(); ++g) {
+    const uint8_t* block = panel + g * layout.block_bytes();
+    const int64_t begin = g * format.group, count = std::min<int64_t>(format.group, columns - begin);
+    for (int64_t k = 0; k < count; ++k) {
+      const IntegerLayout::Place place = layout.place(k, lane);
+      const uint8_t byte = block[layout.header_bytes() + place.byte];
+      integers[k] = format.bits == 8 ? byte : uint8_t(place.high ? byte >> 4 : byte & 15);
+    }
+    const uint16_t* header = reinterpret_cast<const uint16_t*>(block);
+    dequantize_row(integers, header + lane, header + kPanelRows + lane, count, format, values);
+    for (int64_t k = 0; k < count; ++k)
+      out[input_order.empty() ? begin + k : int64_t(input_order[size_t(begin + k)])] = values[k];
+  }
+}
+
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const LinearKernels& kernels,
+                                             ThreadTeam& team) {
+  auto matrix = std::make_shared<IntegerMatrix>();
+  matrix->lay_out(source);
+  matrix->format = source.format();
+  CHECK(matrix->format.group % 32 == 0 && matrix->format.group <= kLargestGroup)
+      << "groups of " << matrix->format.group;
+  matrix->packing = packing_of(matrix->format);
+  matrix->layout = {matrix->format, matrix->columns};
+  const std::span<const int32_t> order = source.input_order();
+  CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
+  matrix->input_order.assign(order.begin(), order.end());
+  matrix->weights = HugeMemory(matrix->panels * matrix->layout.panel_bytes(), "the weights");
+  matrix->read_bias(source, kernels);
+  matrix->bytes = matrix->rows * matrix->layout.panel_bytes() / kPanelRows + (matrix->bias ? matrix->rows * 4 : 0);
+
+  const Packer packer(source, *matrix);
+  std::vector<Buffers> buffers(size_t(team.size()));
+  pack_panels(team, matrix->panels,
+              [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });
+  return matrix;
+}
+
+}  // namespace updraft::compute::cpu
