@@ -110,8 +110,9 @@ void AddedTokens::split(const Matcher& matcher, std::string_view text, bool firs
     i = match_end;  // matches never overlap, whether they are taken or not
     if (token.special && !parse_special) continue;
     if (token.single_word && touches_word(text, begin, end)) continue;
-    if (token.left_strip) begin = spaces_before(text, begin, std::min(done, begin));
+    if (token.left_strip) begin = done > begin ? done : spaces_before(text, begin, done);
     if (token.right_strip) end = spaces_behind(text, end);
+    if (begin >= end) continue;  // a token of white space, all of which the token before has taken
     if (done < begin) sink.on_text(text.substr(done, begin - done), first && done == 0);
     sink.on_token(token.id);
     done = end;

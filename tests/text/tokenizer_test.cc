@@ -109,6 +109,27 @@ TEST(Tokenizer, OfAddedTokensFoundByOneContentTheLastCounts) {
   EXPECT_EQ(folder.open()->encode("a?aBa"), (Ids{0, 6, 0}));
 }
 
+// Ids of tokenizers 0.23; it refuses the last case with an assertion, where a token of white space begins in what the
+// token before has taken and goes on into what it has left.
+TEST(Tokenizer, AddedTokensOfWhiteSpaceBesideThoseThatStripIt) {
+  struct Case {
+    bool right, left_space, right_space;  // of <s>, of " ", of " "
+    Ids ids;
+  };
+  for (const Case& c :
+       {Case{false, false, false, {0, 5, 6, 6, 6, 1, 6, 6, 0}}, Case{true, false, false, {0, 5, 6, 6, 6, 1, 6, 6, 0}},
+        Case{true, false, true, {0, 5, 6, 6, 6, 1, 6, 6, 0}}, Case{false, true, true, {0, 5, 6, 1, 6, 0}},
+        Case{true, true, true, {0, 5, 1, 6, 0}}, Case{true, true, false, {0, 5, 1, 6, 6, 0}}}) {
+    Folder folder;
+    Json json = small_tokenizer();
+    json["added_tokens"] = {
+        {{"id", 5}, {"content", "<s>"}, {"rstrip", c.right}, {"normalized", false}},
+        {{"id", 6}, {"content", " "}, {"lstrip", c.left_space}, {"rstrip", c.right_space}, {"normalized", false}}};
+    folder.write("tokenizer.json", json);
+    EXPECT_EQ(folder.open()->encode("a<s>   b  a"), c.ids) << c.right << c.left_space << c.right_space;
+  }
+}
+
 TEST(Tokenizer, ConfigurationDecidesWhatSurroundsATextAndWhatIsSpecial) {
   Folder folder;
   folder.write("tokenizer.json", small_tokenizer());
@@ -204,7 +225,7 @@ TEST(Tokenizer, NoTextTakesQuadraticTime) {
     if (const auto path = test::find_golden(name); !path.empty()) tokenizers.push_back(load_tokenizer(path));
   }
   ASSERT_GE(tokenizers.size(), 5u);
-  constexpr size_t kBytes = 1 << 20;
+  constexpr size_t kBytes = 1 << 18;  // quadratic: above 6e10 steps
   for (const std::string part :
        {"a", " ", "\n", "ab", "é", "\u0301", "\u0301\u0323", "日A", "'", "1", " \n", "<s", "▁", "\t a"}) {
     std::string text;
@@ -213,7 +234,7 @@ TEST(Tokenizer, NoTextTakesQuadraticTime) {
       const auto start = std::chrono::steady_clock::now();
       const Ids ids = tokenizer->encode(text);
       const std::string back = tokenizer->decode(ids, false);
-      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60)) << part;
+      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20)) << part;
       EXPECT_GT(back.size(), kBytes / 4) << part;  // U+2581 comes back as a space
     }
   }
