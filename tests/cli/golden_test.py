@@ -204,6 +204,14 @@ class SmolLM2(unittest.TestCase):
         ids = answers("tokenize", self.model, "--jsonl", lines=[{"text": c["prompt"]} for c in chats])
         self.assertEqual([i.get("ids") for i in ids], [c["ids"] for c in chats])
 
+    def test_eval_of_passages(self):
+        with support.temporary_folder() as where:
+            for passage in self.golden["passages"]:
+                (where / "text.txt").write_text(passage["text"], encoding="utf-8")
+                report = json.loads(run_ok("eval", self.model, "--text", where / "text.txt", "--json", *F32).stdout)
+                self.assertEqual(report["scored_tokens"], len(passage["nll"]))
+                self.assertLess(abs(math.log(report["model"]["perplexity"] / passage["perplexity"])), 1e-5)
+
     def test_first_logits(self):
         with support.temporary_folder() as where:
             for chat in self.golden["chats"]:

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""`updraft eval` from outside: numbers, resuming after Ctrl-C, and one sentence for what is wrong."""
+import json
+import math
+import signal
+import subprocess
+import time
+import unittest
+
+import support
+from support import run, run_ok
+
+BOOK = support.SOURCE / "tests" / "golden" / "texts" / "the_time_machine.txt"
+
+
+class Eval(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.context = support.temporary_folder()
+        cls.folder = cls.context.__enter__()
+        cls.addClassCleanup(cls.context.__exit__, None, None, None)
+        cls.model = support.make_chat_model(cls.folder)
+
+    def test_random_weights_know_nothing(self):
+        flags = ["--text", BOOK, "--max-tokens", 700, "--context", 100, "--json"]
+        report = json.loads(run_ok("eval", self.model, "--dtype", "bf16", *flags).stdout)
+        self.assertEqual((report["windows"], report["scored_tokens"]), (7, 693))
+        self.assertGreater(report["model"]["perplexity"], 300)  # of 1800 tokens
+        for side in ("model", "reference"):
+            facts = report[side]
+            bits = facts["nll"] * report["scored_tokens"] / math.log(2) / report["scored_bytes"]
+            self.assertAlmostEqual(facts["bits_per_byte"], bits, 9)
+            self.assertAlmostEqual(facts["perplexity"], math.exp(facts["nll"]), 6)
+        against = report["against_reference"]
+        self.assertTrue(0 < against["kl_divergence_mean"] < 1e-3, against)
+        self.assertTrue(against["kl_divergence_mean"] < against["kl_divergence_p99"] <= against["kl_divergence_max"])
+        self.assertGreater(against["top1_agreement"], 0.9)
+        alone = json.loads(run_ok("eval", self.model, "--dtype", "bf16", "--no-reference", *flags).stdout)
+        self.assertEqual(alone["model"], report["model"])
+        self.assertIsNone(alone["reference"])
+        text = run_ok("eval", self.model, "--dtype", "bf16", *flags[:-1]).stdout
+        self.assertIn(f"{report['model']['perplexity']:.4f}", text)
+
+    def test_interrupted_it_goes_on(self):
+        state = self.folder / "state.json"
+        arguments = ["eval", self.model, "--dtype", "bf16", "--text", BOOK, "--max-tokens", 20000, "--context", 200,
+                     "--json"]
+        whole = json.loads(run_ok(*arguments).stdout)
+        process = subprocess.Popen([support.PROGRAM, *map(str, arguments), "--resume", str(state)],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=support.clean_environment())
+        end = time.monotonic() + 60
+        while not state.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+        stopped = json.loads(out)
+        if process.returncode == 130:  # else it was faster than we are
+            self.assertIn(str(state), error.decode())
+            self.assertLess(stopped["windows_done"], whole["windows"])
+            self.assertEqual(json.loads(state.read_text())["windows_done"], stopped["windows_done"])
+        self.assertEqual(json.loads(run_ok(*arguments, "--resume", state).stdout), whole)
+
+    def test_what_is_wrong_is_said(self):
+        empty = self.folder / "empty.txt"
+        empty.write_bytes(b"")
+        latin = self.folder / "latin.txt"
+        latin.write_bytes(b"caf\xe9 " * 10)
+        wrong_state = self.folder / "wrong.json"
+        wrong_state.write_text("[]")
+        for arguments, words in (
+                (["--text", self.folder / "absent.txt"], ["absent.txt"]),
+                (["--text", empty], ["empty.txt", "too few tokens"]),
+                (["--text", latin], ["latin.txt", "UTF-8"]),
+                (["--text", BOOK, "--context", 2, "--stride", 5, "--max-tokens", 50], ["--stride 5"]),
+                (["--text", BOOK, "--context", 1], ["--context 1"]),
+                (["--text", BOOK, "--resume", wrong_state, "--max-tokens", 50], ["wrong.json"]),
+                (["--text", BOOK, "--reference", self.folder / "nowhere"], ["nowhere"])):
+            with self.subTest(arguments):
+                done = run("eval", self.model, *arguments)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                for word in words:
+                    self.assertIn(word, done.stderr)
+        self.assertEqual(run("eval", self.model).returncode, 2)
+
+
+if __name__ == "__main__":
+    support.main()
