@@ -78,7 +78,8 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, BpeOpti
 }
 
 bool Bpe::never_joins(const Vocabulary& vocabulary, std::string_view mark) const {
-  if (options_.byte_level || options_.ignore_merges || symbol_of(mark) < 0) return false;
+  // Without an unknown token a character may vanish, and what stood on its sides may then merge.
+  if (options_.byte_level || options_.ignore_merges || options_.unknown < 0 || symbol_of(mark) < 0) return false;
   for (TokenId id : merge_results_) {
     const std::string_view text = vocabulary.text(id);
     for (size_t i = text.find(mark, 1); i != std::string_view::npos; i = text.find(mark, i + 1)) {

@@ -54,7 +54,7 @@ TEST(GoldenTokenizer, BothGenerationsOfMistral) {
   const auto lines = test::find_golden("mistral-7b-instruct-v0.2/tokenize.jsonl");
   if (lines.empty()) GTEST_SKIP() << "mistral-7b-instruct-v0.2/tokenize.jsonl is not in the goldens' folder";
   const std::vector<Json> cases = read_lines(lines);
-  EXPECT_GT(cases.size(), 400u);
+  EXPECT_GT(cases.size(), 200u);
   for (const std::string generation : {"old", "new"}) {
     SCOPED_TRACE(generation);
     for (const auto& path : {lines.parent_path() / generation, lines.parent_path() / generation / "tokenizer.json"}) {
@@ -93,7 +93,7 @@ TEST(GoldenTokenizer, RenderedPromptsOfMistral) {
       ++prompts;
     }
   }
-  EXPECT_GT(prompts, 70);
+  EXPECT_GT(prompts, 20);
 }
 
 // SmolLM2's vocabulary, from its GGUF file: the article's prompts, two passages, and the text of what it generated.

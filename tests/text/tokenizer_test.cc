@@ -130,6 +130,21 @@ TEST(Tokenizer, AddedTokensOfWhiteSpaceBesideThoseThatStripIt) {
   }
 }
 
+// Ids of tokenizers 0.23.
+TEST(Tokenizer, WhatStoodAroundAnUnknownCharacterMerges) {
+  Folder folder;
+  Json json = small_tokenizer();
+  json["model"]["vocab"]["▁▁"] = 6;
+  json["model"]["merges"].push_back("▁ ▁");
+  folder.write("tokenizer.json", json);
+  EXPECT_EQ(folder.open()->encode("a▁0▁b"), (Ids{0, 6, 1}));
+  EXPECT_EQ(folder.open()->encode("a0b"), (Ids{2}));
+  json["model"]["vocab"]["<unk>"] = 7;
+  json["model"]["unk_token"] = "<unk>";
+  folder.write("tokenizer.json", json);
+  EXPECT_EQ(folder.open()->encode("a▁0▁b"), (Ids{0, 3, 7, 3, 1}));
+}
+
 TEST(Tokenizer, ConfigurationDecidesWhatSurroundsATextAndWhatIsSpecial) {
   Folder folder;
   folder.write("tokenizer.json", small_tokenizer());
