@@ -34,6 +34,20 @@ Packing packing_of(DType dtype) {
   return Packing::kF32;
 }
 
+DType dtype_of(Packing packing) {
+  switch (packing) {
+    case Packing::kF16:
+      return DType::kF16;
+    case Packing::kBF16:
+      return DType::kBF16;
+    case Packing::kF32:
+    case Packing::kInt8:
+    case Packing::kInt4:
+      break;
+  }
+  return DType::kF32;
+}
+
 Packing packing_of(const QuantizedFormat& format) { return format.bits == 4 ? Packing::kInt4 : Packing::kInt8; }
 
 int64_t MatrixSource::rows() const {

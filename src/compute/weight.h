@@ -20,6 +20,7 @@ enum class Packing : uint8_t { kF32, kF16, kBF16, kInt8, kInt4 };
 std::string_view name(Packing packing);  // "f32", "f16", "bf16", "int8", "int4"
 Packing packing_of(DType dtype);         // the one that keeps a 16- or 32-bit type as it is
 Packing packing_of(const QuantizedFormat& format);
+DType dtype_of(Packing packing);  // of the values it is packed from; F32 for the integer packings
 constexpr bool is_integer(Packing packing) { return packing == Packing::kInt8 || packing == Packing::kInt4; }
 
 // W [rows, columns] as parts stacked by output row (q|k|v, gate|up). All parts have the same columns.

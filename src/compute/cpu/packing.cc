@@ -16,20 +16,6 @@
 namespace updraft::compute::cpu {
 namespace {
 
-DType dtype_of(Packing packing) {
-  switch (packing) {
-    case Packing::kF16:
-      return DType::kF16;
-    case Packing::kBF16:
-      return DType::kBF16;
-    case Packing::kF32:
-    case Packing::kInt8:
-    case Packing::kInt4:
-      break;
-  }
-  return DType::kF32;
-}
-
 // Where element (k, row) of a kPairs panel lies: [k / 32][row / 16][k % 32 / 2][row % 16][k % 2].
 constexpr int64_t pair_index(int64_t k, int row) {
   return (k / 32 * 2 + row / 16) * 512 + k % 32 / 2 * 32 + row % 16 * 2 + k % 2;

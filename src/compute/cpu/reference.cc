@@ -43,20 +43,6 @@ float element(DType type, const uint8_t* bytes, int64_t i) {
   return type == DType::kF16 ? to_float(half_t{half}) : to_float(bfloat16_t{half});
 }
 
-DType dtype_of(Packing packing) {
-  switch (packing) {
-    case Packing::kF16:
-      return DType::kF16;
-    case Packing::kBF16:
-      return DType::kBF16;
-    case Packing::kF32:
-    case Packing::kInt8:
-    case Packing::kInt4:
-      break;
-  }
-  return DType::kF32;
-}
-
 void set_element(DType type, uint8_t* bytes, int64_t i, float value) {
   if (type == DType::kF32) {
     std::memcpy(bytes + 4 * i, &value, 4);
