@@ -113,14 +113,15 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
   test::Random random(300);
   ThreadTeam team(1);
+  cpu::HugeArena arena;
   const auto tables = cpu::available_integer_kernels();
   for (const QuantizedFormat& format : all_formats())
     for (int round = 0; round < 4; ++round) {
       Panel panel;
       const int64_t columns = random.integer(1, round == 0 ? 100 : 900);
       const auto source = std::make_shared<RandomIntegers>(random, 31, columns, format, false);
-      panel.matrix =
-          cpu::pack_integers({{{source, nullptr}}}, cpu::available_instruction_sets().front().kernels->linear, team);
+      panel.matrix = cpu::pack_integers({{{source, nullptr}}},
+                                        cpu::available_instruction_sets().front().kernels->linear, arena, team);
       panel.layout = panel.matrix->layout;
       for (int64_t t = random.integer(1, 40); t > 0; --t) panel.x.push_back(hard_row(random, columns));
       const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups());

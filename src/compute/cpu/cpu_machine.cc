@@ -91,11 +91,11 @@ class CpuMachine final : public Machine {
   Weight pack(const MatrixSource& source, Packing packing) override {
     if (is_integer(packing)) {
       integer_linear_.reserve(0, source.columns());
-      return pack_integers(source, set_.kernels->linear, team_);
+      return pack_integers(source, set_.kernels->linear, arena_, team_);
     }
     const bool tiles = set_.tiles != nullptr && packing == Packing::kBF16;
-    auto matrix =
-        pack_matrix(source, packing, tiles ? PanelLayout::kPairs : PanelLayout::kRows, set_.kernels->linear, team_);
+    auto matrix = pack_matrix(source, packing, tiles ? PanelLayout::kPairs : PanelLayout::kRows, set_.kernels->linear,
+                              arena_, team_);
     linear_.reserve(0, matrix->columns);
     return matrix;
   }
@@ -242,6 +242,7 @@ class CpuMachine final : public Machine {
   Linear linear_;
   IntegerLinear integer_linear_;
   AttentionScratch attention_scratch_;
+  HugeArena arena_;       // the weights
   HugeMemory projected_;  // [rows, q|k|v]
   std::vector<SamplingScratch> sampling_;
 };

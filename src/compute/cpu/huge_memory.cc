@@ -9,6 +9,8 @@ namespace {
 
 constexpr int64_t kHugePage = int64_t(2) << 20;
 constexpr int64_t kSmallPage = 4096;
+constexpr int64_t kArenaBytes = int64_t(64) << 20;
+constexpr int64_t kLargestPiece = kArenaBytes / 4;  // so that little is lost where a piece does not fit any more
 
 }  // namespace
 
@@ -35,7 +37,23 @@ HugeMemory::HugeMemory(int64_t bytes, const char* what, bool huge) {
 }
 
 HugeMemory::~HugeMemory() {
-  if (data_ != nullptr) munmap(data_, size_t(bytes_));
+  if (data_ != nullptr && whole_ == nullptr) munmap(data_, size_t(bytes_));
+}
+
+HugeMemory HugeArena::take(int64_t bytes, const char* what) {
+  if (bytes >= kLargestPiece) return HugeMemory(bytes, what);
+  HugeMemory piece;
+  if (bytes <= 0) return piece;
+  piece.bytes_ = (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
+  const std::lock_guard lock(mutex_);
+  if (current_ == nullptr || used_ + piece.bytes_ > current_->bytes()) {
+    current_ = std::make_shared<HugeMemory>(kArenaBytes, what);
+    used_ = 0;
+  }
+  piece.whole_ = current_;
+  piece.data_ = current_->as<char>() + used_;
+  used_ += piece.bytes_;
+  return piece;
 }
 
 }  // namespace updraft::compute::cpu

@@ -116,7 +116,7 @@ void IntegerMatrix::read_row(int64_t row, float* out) const {
   }
 }
 
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const LinearKernels& kernels,
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const LinearKernels& kernels, HugeArena& arena,
                                              ThreadTeam& team) {
   auto matrix = std::make_shared<IntegerMatrix>();
   matrix->lay_out(source);
@@ -128,13 +128,13 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const L
   const std::span<const int32_t> order = source.input_order();
   CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
   matrix->input_order.assign(order.begin(), order.end());
-  matrix->weights = HugeMemory(matrix->panels * matrix->layout.panel_bytes(), "the weights");
+  matrix->weights = arena.take(matrix->panels * matrix->layout.panel_bytes(), "the weights");
   matrix->read_bias(source, kernels);
   matrix->bytes = matrix->rows * matrix->layout.panel_bytes() / kPanelRows + (matrix->bias ? matrix->rows * 4 : 0);
 
   const Packer packer(source, *matrix);
   std::vector<Buffers> buffers(size_t(team.size()));
-  pack_panels(team, matrix->panels,
+  pack_panels(team, matrix->panels, matrix->layout.panel_bytes(),
               [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });
   return matrix;
 }

@@ -35,6 +35,12 @@ struct LinearKernels {
   // out[i] = in[i], rounded to nearest even where out is narrower.
   void (*convert)(DType from, const void* in, DType to, void* out, int64_t count);
 
+  // Panels as packing.h has them, from 32 rows as read, row-major without gaps: kRows of 2 and of 4 bytes, and kPairs,
+  // which also writes the zeros of its padding. `to` is at a multiple of 64 bytes.
+  void (*pack_rows16)(const uint16_t* from, int64_t columns, uint16_t* to);
+  void (*pack_rows32)(const uint32_t* from, int64_t columns, uint32_t* to);
+  void (*pack_pairs)(const uint16_t* from, int64_t columns, uint16_t* to);
+
   // out = RMSNorm(x) with weight [columns], or a copy of x when weight is null.
   void (*norm_row)(const float* x, const float* weight, float epsilon, int64_t columns, float* out);
   // The bf16 terms of x: x1 = bf16(x), x2 = bf16(x - x1), ...; term t goes to out + t * stride, zero-padded to

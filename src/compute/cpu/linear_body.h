@@ -8,6 +8,7 @@
 
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/lanes.h"
+#include "compute/cpu/packing_body.h"
 #include "compute/cpu/unroll.h"
 #include "compute/cpu/vector_math.h"
 
@@ -199,6 +200,9 @@ constexpr LinearKernels kLinearKernels = {
     .stream_f16 = stream<half_t>,
     .stream_bf16 = stream<bfloat16_t>,
     .convert = convert,
+    .pack_rows16 = pack_rows16,
+    .pack_rows32 = pack_rows32,
+    .pack_pairs = pack_pairs,
     .norm_row = norm_row,
     .split_row = split_row,
     .store = store,

@@ -6,10 +6,6 @@
 #include <exception>
 #include <mutex>
 
-#if defined(__x86_64__)
-#include <emmintrin.h>
-#endif
-
 #include "base/check.h"
 #include "base/error.h"
 
@@ -22,82 +18,6 @@ constexpr int64_t pair_index(int64_t k, int row) {
 }
 
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-
-// to[k][row] = from[row][k] for one square of 16 bytes a side, rows `columns` elements apart, k `stride` elements
-// apart.
-#if defined(__x86_64__)
-
-void transpose_square(const uint16_t* from, int64_t columns, uint16_t* to, int64_t stride) {  // 8 x 8
-  __m128i r[8], s[8];
-  for (int i = 0; i < 8; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * columns));
-  for (int i = 0; i < 4; ++i) {
-    s[2 * i] = _mm_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
-    s[2 * i + 1] = _mm_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; ++i) {
-    r[4 * i] = _mm_unpacklo_epi32(s[4 * i], s[4 * i + 2]);
-    r[4 * i + 1] = _mm_unpackhi_epi32(s[4 * i], s[4 * i + 2]);
-    r[4 * i + 2] = _mm_unpacklo_epi32(s[4 * i + 1], s[4 * i + 3]);
-    r[4 * i + 3] = _mm_unpackhi_epi32(s[4 * i + 1], s[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * stride), _mm_unpacklo_epi64(r[i], r[4 + i]));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * stride), _mm_unpackhi_epi64(r[i], r[4 + i]));
-  }
-}
-
-void transpose_square(const uint32_t* from, int64_t columns, uint32_t* to, int64_t stride) {  // 4 x 4
-  __m128i r[4], s[4];
-  for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * columns));
-  for (int i = 0; i < 2; ++i) {
-    s[2 * i] = _mm_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    s[2 * i + 1] = _mm_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; ++i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i * stride), _mm_unpacklo_epi64(s[i], s[2 + i]));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (2 * i + 1) * stride), _mm_unpackhi_epi64(s[i], s[2 + i]));
-  }
-}
-
-#else
-
-template <class T>
-void transpose_square(const T* from, int64_t columns, T* to, int64_t stride) {
-  constexpr int kSide = 16 / sizeof(T);
-  for (int k = 0; k < kSide; ++k)
-    for (int row = 0; row < kSide; ++row) to[k * stride + row] = from[row * columns + k];
-}
-
-#endif
-
-// One panel, kRows: from [32, columns], to [columns, 32].
-template <class T>
-void transpose_panel(const T* from, int64_t columns, T* to) {
-  constexpr int kSide = 16 / sizeof(T);
-  int64_t k = 0;
-  for (; k + kSide <= columns; k += kSide)
-    for (int row = 0; row < kPanelRows; row += kSide)
-      transpose_square(from + row * columns + k, columns, to + k * kPanelRows + row, kPanelRows);
-  for (; k < columns; ++k)
-    for (int row = 0; row < kPanelRows; ++row) to[k * kPanelRows + row] = from[row * columns + k];
-}
-
-// One panel, kPairs: a tile of 16 rows and 32 columns is a transposed matrix of 16 x 16 pairs. The padding stays zero,
-// as fresh memory is.
-void pair_panel(const uint16_t* from, int64_t columns, uint16_t* to) {
-  int64_t k = 0;
-  if (columns % 2 == 0) {
-    const uint32_t* pairs = reinterpret_cast<const uint32_t*>(from);
-    uint32_t* tile = reinterpret_cast<uint32_t*>(to);
-    for (; k + 32 <= columns; k += 32)
-      for (int row = 0; row < kPanelRows; row += 16, tile += 16 * 16)
-        for (int pair = 0; pair < 16; pair += 4)
-          for (int r = 0; r < 16; r += 4)
-            transpose_square(pairs + (row + r) * (columns / 2) + k / 2 + pair, columns / 2, tile + pair * 16 + r, 16);
-  }
-  for (; k < columns; ++k)
-    for (int row = 0; row < kPanelRows; ++row) to[pair_index(k, row)] = from[row * columns + k];
-}
 
 // What one thread packs with: rows of a panel as read, and in the packing's type.
 struct Buffers {
@@ -129,11 +49,11 @@ class Packer {
     char* to = matrix_.weights.as<char>() + panel * matrix_.panel_bytes();
     const uint8_t* from = buffers.kept.data();
     if (matrix_.layout == PanelLayout::kPairs) {
-      pair_panel(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
+      kernels_.pack_pairs(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
     } else if (matrix_.element_bytes() == 2) {
-      transpose_panel(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
+      kernels_.pack_rows16(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
     } else {
-      transpose_panel(reinterpret_cast<const uint32_t*>(from), matrix_.columns, reinterpret_cast<uint32_t*>(to));
+      kernels_.pack_rows32(reinterpret_cast<const uint32_t*>(from), matrix_.columns, reinterpret_cast<uint32_t*>(to));
     }
   }
 
@@ -229,11 +149,17 @@ void CpuMatrix::read_row(int64_t row, float* out) const {
   }
 }
 
-void pack_panels(ThreadTeam& team, int64_t panels, FunctionRef<void(int64_t panel, int member)> pack_panel) {
+void pack_panels(ThreadTeam& team, int64_t panels, int64_t panel_bytes,
+                 FunctionRef<void(int64_t panel, int member)> pack_panel) {
+  // Two threads that touch one fresh page of 2 MiB at the same time both clear one, and one of the two is thrown away:
+  // a thread takes panels that fill several pages, as long as there is enough for every thread.
+  constexpr int64_t kBytesAtOnce = int64_t(4) << 20;
+  const int64_t fill = (kBytesAtOnce + panel_bytes - 1) / panel_bytes;
+  const int64_t at_once = std::clamp<int64_t>(panels / (team.size() * 4), 1, fill);
   std::exception_ptr error;  // a team's function must not throw: the first error is kept and thrown here
   std::mutex error_mutex;
   std::atomic<bool> failed{false};
-  team.parallel_for(panels, 1, [&](int64_t begin, int64_t end, int member) {
+  team.parallel_for(panels, at_once, [&](int64_t begin, int64_t end, int member) {
     try {
       for (int64_t panel = begin; panel < end && !failed; ++panel) pack_panel(panel, member);
     } catch (...) {
@@ -245,19 +171,19 @@ void pack_panels(ThreadTeam& team, int64_t panels, FunctionRef<void(int64_t pane
 }
 
 std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,
-                                       const LinearKernels& kernels, ThreadTeam& team) {
+                                       const LinearKernels& kernels, HugeArena& arena, ThreadTeam& team) {
   auto matrix = std::make_shared<CpuMatrix>();
   matrix->lay_out(source);
   matrix->packing = packing;
   matrix->layout = layout;
   matrix->padded_columns = layout == PanelLayout::kPairs ? round_up(matrix->columns, 32) : matrix->columns;
-  matrix->weights = HugeMemory(matrix->panels * matrix->panel_bytes(), "the weights");
+  matrix->weights = arena.take(matrix->panels * matrix->panel_bytes(), "the weights");
   matrix->read_bias(source, kernels);
   matrix->bytes = matrix->rows * matrix->columns * matrix->element_bytes() + (matrix->bias ? matrix->rows * 4 : 0);
 
   const Packer packer(source, *matrix, kernels);
   std::vector<Buffers> buffers(size_t(team.size()));
-  pack_panels(team, matrix->panels,
+  pack_panels(team, matrix->panels, matrix->panel_bytes(),
               [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });
   return matrix;
 }

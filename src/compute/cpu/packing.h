@@ -68,11 +68,13 @@ struct CpuVector final : PackedMatrix {
 // The part of a matrix that holds output row `row`, and the row's number there.
 std::pair<const MatrixSource::Part*, int64_t> part_of(const MatrixSource& source, int64_t row);
 
-// Calls pack_panel(panel, member) for every panel; throws what the first of them throws.
-void pack_panels(ThreadTeam& team, int64_t panels, FunctionRef<void(int64_t panel, int member)> pack_panel);
+// Calls pack_panel(panel, member) for every panel; throws what the first of them throws. A panel has panel_bytes, next
+// to each other in fresh memory.
+void pack_panels(ThreadTeam& team, int64_t panels, int64_t panel_bytes,
+                 FunctionRef<void(int64_t panel, int member)> pack_panel);
 
-// Throws Error when memory is short or the source fails.
+// The weights lie in the arena. Throws Error when memory is short or the source fails.
 std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,
-                                       const LinearKernels& kernels, ThreadTeam& team);
+                                       const LinearKernels& kernels, HugeArena& arena, ThreadTeam& team);
 
 }  // namespace updraft::compute::cpu
