@@ -78,8 +78,10 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, BpeOpti
 }
 
 bool Bpe::never_joins(const Vocabulary& vocabulary, std::string_view mark) const {
-  // Without an unknown token a character may vanish, and what stood on its sides may then merge.
-  if (options_.byte_level || options_.ignore_merges || options_.unknown < 0 || symbol_of(mark) < 0) return false;
+  if (options_.byte_level || options_.ignore_merges || symbol_of(mark) < 0) return false;
+  // A character that is nothing at all vanishes, and what stood on its sides may then merge.
+  const bool falls_back = options_.byte_fallback && *std::min_element(byte_symbols_.begin(), byte_symbols_.end()) >= 0;
+  if (options_.unknown < 0 && !falls_back) return false;
   for (TokenId id : merge_results_) {
     const std::string_view text = vocabulary.text(id);
     for (size_t i = text.find(mark, 1); i != std::string_view::npos; i = text.find(mark, i + 1)) {
