@@ -1,0 +1,92 @@
+// Panels of every instruction set against their definition in packing.h, for every number of columns around the squares
+// they are moved in; pieces of an arena.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "compute/cpu/huge_memory.h"
+#include "tests/compute/kernels_here.h"
+#include "tests/support/random.h"
+
+namespace updraft::compute::cpu {
+namespace {
+
+template <class T>
+std::vector<T> random_rows(test::Random& random, int64_t columns) {
+  std::vector<T> rows(size_t(kPanelRows * columns));
+  for (T& value : rows) value = T(random.next());
+  return rows;
+}
+
+// A panel as `pack` writes it, into memory that held something else; nothing behind it is touched.
+template <class T, class Pack>
+std::vector<T> packed(Pack pack, const std::vector<T>& rows, int64_t columns, int64_t padded_columns) {
+  const int64_t count = padded_columns * kPanelRows;
+  const HugeMemory memory((count + 64) * int64_t(sizeof(T)), "a panel");
+  std::memset(memory.as<char>(), 0x5a, size_t(memory.bytes()));
+  pack(rows.data(), columns, memory.as<T>());
+  for (int64_t i = count; i < count + 64; ++i) EXPECT_EQ(memory.as<T>()[i], T(0x5a5a5a5a)) << columns;
+  return {memory.as<T>(), memory.as<T>() + count};
+}
+
+template <class T>
+std::vector<T> rows_by_definition(const std::vector<T>& rows, int64_t columns) {
+  std::vector<T> panel(rows.size());
+  for (int64_t k = 0; k < columns; ++k)
+    for (int64_t row = 0; row < kPanelRows; ++row)
+      panel[size_t(k * kPanelRows + row)] = rows[size_t(row * columns + k)];
+  return panel;
+}
+
+std::vector<uint16_t> pairs_by_definition(const std::vector<uint16_t>& rows, int64_t columns, int64_t padded_columns) {
+  std::vector<uint16_t> panel(size_t(padded_columns * kPanelRows), 0);
+  for (int64_t k = 0; k < columns; ++k)
+    for (int64_t row = 0; row < kPanelRows; ++row)
+      panel[size_t((k / 32 * 2 + row / 16) * 512 + k % 32 / 2 * 32 + row % 16 * 2 + k % 2)] =
+          rows[size_t(row * columns + k)];
+  return panel;
+}
+
+TEST(Packing, EveryInstructionSetWritesThePanelsOfTheDefinition) {
+  test::Random random(500);
+  for (const Kernels* kernels : kernels_here())
+    for (int64_t columns = 1; columns <= 131; ++columns) {
+      const auto halves = random_rows<uint16_t>(random, columns);
+      const auto words = random_rows<uint32_t>(random, columns);
+      const int64_t padded = (columns + 31) / 32 * 32;
+      const LinearKernels& linear = kernels->linear;
+      ASSERT_EQ(packed(linear.pack_rows16, halves, columns, columns), rows_by_definition(halves, columns))
+          << kernels->name << ", " << columns << " columns of 2 bytes";
+      ASSERT_EQ(packed(linear.pack_rows32, words, columns, columns), rows_by_definition(words, columns))
+          << kernels->name << ", " << columns << " columns of 4 bytes";
+      ASSERT_EQ(packed(linear.pack_pairs, halves, columns, padded), pairs_by_definition(halves, columns, padded))
+          << kernels->name << ", " << columns << " columns in pairs";
+    }
+}
+
+TEST(HugeArena, PiecesAreFreshApartAndOutliveIt) {
+  test::Random random(501);
+  std::vector<HugeMemory> pieces;
+  {
+    HugeArena arena;
+    for (int i = 0; i < 60; ++i) {
+      const int64_t bytes = random.integer(1, random.chance(0.1) ? int64_t(20) << 20 : int64_t(3) << 20);
+      const HugeMemory& piece = pieces.emplace_back(arena.take(bytes, "a piece"));
+      ASSERT_GE(piece.bytes(), bytes);
+      ASSERT_EQ(reinterpret_cast<uintptr_t>(piece.as<char>()) % 4096, 0u);
+      for (int64_t at : {int64_t(0), bytes / 2, bytes - 1}) ASSERT_EQ(piece.as<char>()[at], 0) << i << " " << at;
+      for (int64_t at : {int64_t(0), bytes - 1}) piece.as<char>()[at] = char(i + 1);
+    }
+    EXPECT_EQ(arena.take(0, "nothing").bytes(), 0);
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) ASSERT_EQ(pieces[i].as<char>()[0], char(i + 1));
+  while (!pieces.empty()) {  // freed in any order
+    const size_t i = size_t(random.integer(0, int64_t(pieces.size()) - 1));
+    std::swap(pieces[i], pieces.back());
+    pieces.pop_back();
+  }
+}
+
+}  // namespace
+}  // namespace updraft::compute::cpu
