@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -15,6 +14,7 @@
 
 #include "base/file.h"
 #include "hub/digest.h"
+#include "hub/file_lock.h"
 #include "hub/hub_error.h"
 #include "hub/names.h"
 #include "hub/selection.h"
@@ -33,12 +33,6 @@ std::optional<std::string> read_small(const fs::path& path) {
   } catch (const Error&) {
     return std::nullopt;
   }
-}
-
-// A name beside `path` that no other thread or process uses.
-std::string temporary_name(const fs::path& path) {
-  static std::atomic<int> counter{0};
-  return fmt::format("{}.{}-{}.updraft.tmp", path.string(), ::getpid(), ++counter);
 }
 
 bool is_good_file(const fs::path& path, int64_t size) {

@@ -14,8 +14,10 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// Judges the head of a reply; throws HubError. Returns false when the file on the server changed.
-bool check_head(const FetchRequest& request, const std::string& host, const HttpHead& head, std::string& etag) {
+// Judges the head of a reply; throws HubError. Returns false when the file on the server changed. `shorter`: the range
+// begins where it should and ends before.
+bool check_head(const FetchRequest& request, const std::string& host, const HttpHead& head, std::string& etag,
+                bool& shorter) {
   const std::string encoding = lower(head.get("content-encoding"));
   if (!encoding.empty() && encoding != "identity")
     refuse(Refusal::kCompressed,
@@ -30,6 +32,7 @@ bool check_head(const FetchRequest& request, const std::string& host, const Http
     if (range->total >= 0 && range->total != request.file_size)
       refuse(Refusal::kWrongSize, "{} says {} has {} bytes, the listing says {}", host, request.path, range->total,
              request.file_size);
+    shorter = range->last + 1 < request.end;
   } else {
     const auto length = parse_integer(head.get("content-length"));
     if (html && length != request.file_size)
@@ -85,16 +88,17 @@ std::string hop(HttpClient& client, const FetchRequest& request, const Sink& sin
                 FetchOutcome& outcome) {
   const std::string url = seen.back(), host = host_of(url);
   HttpRequest http = make_request(request, url);
-  bool good = false;
+  bool good = false, shorter = false;
   http.on_head = [&](const HttpHead& head) {
     if (head.status != 200 && head.status != 206) return head.status >= 300 && head.status < 400;
     std::string etag;
-    if (!check_head(request, host, head, etag)) {
+    if (!check_head(request, host, head, etag, shorter)) {
       outcome.changed = true;
       outcome.etag = etag;
       return false;
     }
     outcome.etag = etag;
+    outcome.ranged = head.status == 206;
     good = true;
     return true;
   };
@@ -102,7 +106,7 @@ std::string hop(HttpClient& client, const FetchRequest& request, const Sink& sin
     if (!good) return true;  // the body of a redirect
     const int64_t at = request.begin + outcome.received;
     const auto wanted = bytes.first(size_t(std::min<int64_t>(int64_t(bytes.size()), request.end - at)));
-    if (at == 0) check_beginning(request.path, host, wanted);
+    if (at == 0 || (shorter && outcome.received == 0)) check_beginning(request.path, host, wanted);
     if (!wanted.empty()) sink(at, wanted);
     outcome.received += int64_t(wanted.size());
     return request.begin + outcome.received < request.end;

@@ -27,6 +27,7 @@ struct FetchOutcome {
   int64_t received = 0;
   std::string direct_url;  // for the next range; empty: none, or it expired
   std::string etag;
+  bool ranged = false;   // answered with the range that was asked for
   bool changed = false;  // the server's file is another one than at the first reply; nothing was taken
   std::optional<FetchError> failure;
 };

@@ -1,20 +1,15 @@
 #include "hub/part_file.h"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
-#include <ctime>
-#include <thread>
 
 #include "base/file.h"
 #include "hub/hub_error.h"
-#include "hub/names.h"
 
 namespace updraft::hub {
 namespace {
@@ -29,7 +24,7 @@ struct RecordHead {
 constexpr char kMagic[24] = "updraft part record 1\n";
 constexpr int64_t kSmallestPiece = 64 << 10;
 constexpr int64_t kMostPieces = 1 << 20;
-constexpr double kOwnerSilence_s = 120;
+constexpr int64_t kSpareBytes = 64 << 20;  // what setting a version aside leaves free
 
 [[noreturn]] void disk_error(const fs::path& path, const char* what) {
   const int reason = errno;
@@ -48,35 +43,16 @@ void write_all(int descriptor, const void* data, size_t bytes, int64_t offset, c
   }
 }
 
-std::string boot_id() {
-  static const std::string id = [] {
-    char text[40] = "";
-    const int descriptor = ::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (descriptor >= 0) {
-      const ssize_t got = ::read(descriptor, text, 36);
-      text[got > 0 ? got : 0] = 0;
-      ::close(descriptor);
-    }
-    return std::string(text);
-  }();
-  return id;
-}
-
-// Whether the process that wrote this owner file may still be at work.
-bool owner_lives(const fs::path& owner) {
-  struct stat status {};
-  if (::stat(owner.c_str(), &status) != 0) return false;
-  std::string text;
-  try {
-    text = read_text_file(owner, 1024);
-  } catch (const Error&) {
-    return false;
+bool read_all(int descriptor, int64_t position, std::span<std::byte> out, const fs::path& path) {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(descriptor, out.data(), out.size(), position);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) disk_error(path, "cannot be read");
+    if (got == 0) return false;
+    out = out.subspan(size_t(got));
+    position += got;
   }
-  const size_t space = text.find(' ');
-  const auto process =
-      space == std::string::npos ? std::nullopt : parse_integer(std::string_view(text).substr(space + 1));
-  if (process && text.substr(0, space) == boot_id()) return ::kill(pid_t(*process), 0) == 0 || errno == EPERM;
-  return double(std::time(nullptr) - status.st_mtime) < kOwnerSilence_s;  // another machine, or a file half written
+  return true;
 }
 
 }  // namespace
@@ -108,50 +84,42 @@ PartFile::PartFile(const FilePlace& place, const std::string& etag, int64_t size
       piece_bytes_(std::max({piece_bytes, kSmallestPiece, size / kMostPieces + 1})) {
   claim();
   try {
+    ::unlink(aside_path().c_str());  // of a run that was killed
     if (!load()) {
       pieces_ = std::vector<Piece>(size_t(size_ == 0 ? 0 : (size_ - 1) / piece_bytes_ + 1));
       open_files();
       reset();
     }
   } catch (...) {
-    if (data_ >= 0) ::close(data_);
-    if (record_ >= 0) ::close(record_);
-    if (owns_) ::unlink(owner_.c_str());
+    close_files();
     throw;
   }
 }
 
-PartFile::~PartFile() {
+PartFile::~PartFile() { close_files(); }
+
+void PartFile::close_files() {
+  drop_aside();
   if (data_ >= 0) ::close(data_);
   if (record_ >= 0) ::close(record_);
-  if (owns_) ::unlink(owner_.c_str());
+  if (!private_) return;  // a private copy is of no use to anyone else
+  ::unlink(place_.unfinished.c_str());
+  ::unlink(place_.pieces.c_str());
 }
 
 void PartFile::claim() {
   make_folders(place_.unfinished.parent_path());
-  for (int attempt = 0;; ++attempt) {
-    owner_ = place_.pieces.string() + ".owner";
-    const int descriptor = ::open(owner_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0) {
-      const std::string text = fmt::format("{} {}", boot_id(), ::getpid());
-      const bool good = ::write(descriptor, text.data(), text.size()) == ssize_t(text.size());
-      ::close(descriptor);
-      owns_ = true;
-      if (!good) {
-        ::unlink(owner_.c_str());
-        disk_error(owner_, "cannot be written");
-      }
-      return;
-    }
-    if (errno != EEXIST) disk_error(owner_, "cannot be made");
-    if (owner_lives(owner_) || attempt >= 3) {  // the lock lied: never two writers in one file
-      const std::string suffix = fmt::format(".{}", ::getpid());
-      place_.unfinished += suffix;
-      place_.pieces += suffix;
-      continue;
-    }
-    ::unlink(owner_.c_str());
+  if (owner_.claim(place_.pieces.string() + ".owner")) return;
+  // The lock lied: never two writers in one file.
+  private_ = true;
+  const FilePlace shared = place_;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    const std::string suffix = fmt::format(".{}{}", ::getpid(), attempt == 0 ? "" : fmt::format("-{}", attempt));
+    place_.unfinished = shared.unfinished.string() + suffix;
+    place_.pieces = shared.pieces.string() + suffix;
+    if (owner_.claim(place_.pieces.string() + ".owner")) return;
   }
+  refuse(Refusal::kDisk, "{}: every name for a private copy is taken", shared.unfinished.string());
 }
 
 void PartFile::open_files() {
@@ -221,19 +189,40 @@ void PartFile::write(int64_t position, std::span<const std::byte> bytes) {
 }
 
 bool PartFile::read(int64_t position, std::span<std::byte> out) const {
-  while (!out.empty()) {
-    const ssize_t got = ::pread(data_, out.data(), out.size(), position);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) disk_error(place_.unfinished, "cannot be read");
-    if (got == 0) return false;
-    out = out.subspan(size_t(got));
-    position += got;
-  }
+  return read_all(data_, position, out, place_.unfinished);
+}
+
+bool PartFile::read_aside(int64_t position, std::span<std::byte> out) const {
+  return read_all(aside_, position, out, aside_path());
+}
+
+bool PartFile::set_aside() {
+  struct statvfs space {};
+  if (::fstatvfs(data_, &space) != 0 || int64_t(space.f_bavail) * int64_t(space.f_frsize) < size_ + kSpareBytes)
+    return false;
+  const std::lock_guard<std::mutex> guard(flush_);
+  drop_aside();
+  if (::rename(place_.unfinished.c_str(), aside_path().c_str()) != 0) disk_error(aside_path(), "cannot be made");
+  aside_ = data_;
+  data_ = ::open(place_.unfinished.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (data_ < 0) disk_error(place_.unfinished, "cannot be opened");
+  forget();
   return true;
+}
+
+void PartFile::drop_aside() {
+  if (aside_ < 0) return;
+  ::close(aside_);
+  ::unlink(aside_path().c_str());
+  aside_ = -1;
 }
 
 void PartFile::reset() {
   const std::lock_guard<std::mutex> guard(flush_);
+  forget();
+}
+
+void PartFile::forget() {
   for (Piece& piece : pieces_) piece.done = 0;
   if (::ftruncate(record_, 0) != 0 || ::ftruncate(data_, 0) != 0) disk_error(place_.unfinished, "cannot be emptied");
   RecordHead head{};
@@ -259,33 +248,13 @@ void PartFile::flush() {
   }
 }
 
-void PartFile::heartbeat() const { ::utimensat(AT_FDCWD, owner_.c_str(), nullptr, 0); }
-
 void PartFile::finish(const fs::path& final_path) {
   if (::fsync(data_) != 0) disk_error(place_.unfinished, "cannot be flushed");
   make_folders(final_path.parent_path());
   if (::rename(place_.unfinished.c_str(), final_path.c_str()) != 0) disk_error(final_path, "cannot be given its name");
   sync_folder(final_path.parent_path());
   ::unlink(place_.pieces.c_str());
+  drop_aside();
 }
-
-FileLock::FileLock(const fs::path& path, const std::atomic<bool>* cancel, const std::function<void()>& waiting) {
-  make_folders(path.parent_path());
-  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0664);
-  if (descriptor_ < 0) disk_error(path, "the lock cannot be opened");
-  bool told = false;
-  while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return;  // no locks here: the owner file stands in
-    if (cancel && cancel->load()) {
-      ::close(descriptor_);
-      refuse(Refusal::kInterrupted, "interrupted while waiting for another process at {}", path.string());
-    }
-    if (!told) waiting();
-    told = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-}
-
-FileLock::~FileLock() { ::close(descriptor_); }
 
 }  // namespace updraft::hub

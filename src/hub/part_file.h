@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "hub/cache_layout.h"
+#include "hub/file_lock.h"
 
 namespace updraft::hub {
 
@@ -52,7 +51,14 @@ class PartFile {
   void reset();                                             // forgets all bytes
   void flush();                                             // to the disk, then into the record
   void finish(const fs::path& final_path);  // complete and right: flushed and renamed; the record is removed
-  void heartbeat() const;                   // tells other machines that the owner lives
+  void heartbeat() const { owner_.heartbeat(); }
+
+  // Begins anew and keeps the bytes so far to read from, until drop_aside() or the end.
+  // False when the disk has no room for both: then nothing changed.
+  bool set_aside();
+  bool has_aside() const { return aside_ >= 0; }
+  bool read_aside(int64_t position, std::span<std::byte>) const;
+  void drop_aside();
 
  private:
   struct Piece {
@@ -62,27 +68,18 @@ class PartFile {
   void claim();
   void store(int piece, int64_t written) const;
   bool load();
+  void close_files();
+  void forget();  // as reset(), with flush_ held
+  fs::path aside_path() const { return place_.unfinished.string() + ".aside"; }
 
   FilePlace place_;
   std::string etag_;
   int64_t size_, piece_bytes_;
   std::vector<Piece> pieces_;
-  fs::path owner_;
-  int data_ = -1, record_ = -1;
-  bool owns_ = false;
+  OwnerFile owner_;
+  int data_ = -1, record_ = -1, aside_ = -1;
+  bool private_ = false;
   std::mutex flush_;
-};
-
-// A lock of huggingface_hub's kind (flock). Waits, calling `waiting` once when it has to; throws HubError kInterrupted.
-class FileLock {
- public:
-  FileLock(const fs::path&, const std::atomic<bool>* cancel, const std::function<void()>& waiting);
-  ~FileLock();
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-
- private:
-  int descriptor_ = -1;
 };
 
 }  // namespace updraft::hub

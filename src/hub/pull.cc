@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "hub/digest.h"
+#include "hub/file_lock.h"
 #include "hub/names.h"
 #include "hub/selection.h"
 #include "hub/source_pool.h"
@@ -158,6 +159,8 @@ PullResult pull(const PullOptions& options) {
     cache.prepare(options.repository);
     plan.cache_blobs = cache.repository(options.repository) / "blobs";
   }
+  remove_leftovers(options.local_folder ? *options.local_folder / ".cache" / "huggingface"
+                                        : cache.repository(options.repository));
   make_tasks(plan, selection, options, cache);
   result.unverified = std::any_of(selection.files.begin(), selection.files.end(),
                                   [](const RemoteFile& file) { return file.etag().empty(); });

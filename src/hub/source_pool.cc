@@ -7,11 +7,8 @@ namespace updraft::hub {
 namespace {
 
 constexpr int64_t kRealProgress = 64 << 10;  // a server that gives so much works
-constexpr int kMostWaits = 20;               // 429s in a row
-
-Clock::duration seconds(double s) {
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
-}
+constexpr int kMostIgnoredRanges = 3;
+constexpr int kMostWaits = 20;  // 429s in a row
 
 }  // namespace
 
@@ -28,9 +25,13 @@ void SourcePool::drop(int i, const HubError& error) {
   states_[size_t(i)].last = error;
 }
 
+void SourcePool::drop_liar(int i, const HubError& error) {
+  drop(i, error);
+  states_[size_t(i)].lied = true;
+}
+
 std::string SourcePool::failed(int i, const FetchError& failure, bool progressed, Clock::time_point fetch_started) {
   State& state = states_[size_t(i)];
-  const Clock::time_point now = Clock::now();
   const HubError& error = failure.error;
   state.last = error;
   switch (error.refusal()) {
@@ -40,12 +41,11 @@ std::string SourcePool::failed(int i, const FetchError& failure, bool progressed
         state.dropped = true;
         return fmt::format("{}; it asks to wait {:.0f} s, so it is left out of this run", error.what(), wait);
       }
-      const bool news = now + seconds(wait) > state.ready_at + seconds(1);
-      state.ready_at = std::max(state.ready_at, now + seconds(wait));
+      const bool news = after(wait) > state.ready_at + std::chrono::seconds(1);
+      state.ready_at = std::max(state.ready_at, after(wait));
       return news && wait >= 1 ? fmt::format("{}; waiting {:.0f} s as it asks", error.what(), wait) : "";
     }
-    case Refusal::kCertificate:
-    case Refusal::kRedirects: {
+    case Refusal::kCertificate: {
       const bool news = !state.dropped;
       state.dropped = true;
       return news ? fmt::format("{}; left out of this run", error.what()) : "";
@@ -56,11 +56,11 @@ std::string SourcePool::failed(int i, const FetchError& failure, bool progressed
         return "";
       }
       if (fetch_started < state.last_failure) return "";  // eight connections refused at once are one failure
-      state.last_failure = now;
+      state.last_failure = Clock::now();
       ++state.failures;
       const double pause =
           std::min(patience_.backoff_s * std::pow(2.0, state.failures - 1), patience_.longest_backoff_s);
-      state.ready_at = std::max(state.ready_at, now + seconds(std::max(pause, failure.wait_s.value_or(0.0))));
+      state.ready_at = std::max(state.ready_at, after(std::max(pause, failure.wait_s.value_or(0.0))));
       if (state.failures < patience_.attempts) return "";
       const bool news = !state.dropped;
       state.dropped = true;
@@ -71,8 +71,14 @@ std::string SourcePool::failed(int i, const FetchError& failure, bool progressed
   }
 }
 
-void SourcePool::succeeded(int i, int64_t bytes) {
+void SourcePool::ignored_range(int i) {
+  if (++states_[size_t(i)].ignored_ranges >= kMostIgnoredRanges) states_[size_t(i)].ranges = false;
+  cool_down(i);
+}
+
+void SourcePool::succeeded(int i, int64_t bytes, bool ranged) {
   State& state = states_[size_t(i)];
+  if (ranged) state.ignored_ranges = 0;
   state.bytes += bytes;
   if (bytes > 0) state.waits = 0;
   if (bytes >= kRealProgress) state.failures = 0;

@@ -1,6 +1,7 @@
 // SourcePool: the sources of one run and how each is doing. Not thread-safe: transfer.cc guards it with its own lock.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -31,14 +32,20 @@ class SourcePool {
   bool dropped(int i) const { return states_[size_t(i)].dropped; }
   bool ranges(int i) const { return states_[size_t(i)].ranges; }
   Clock::time_point ready_at(int i) const { return states_[size_t(i)].ready_at; }
-  void no_ranges(int i) { states_[size_t(i)].ranges = false; }
+  // One 200 in reply to a range may be a proxy's doing; several in a row mean that the source knows no ranges.
+  void ignored_range(int i);
+  bool lied(int i) const { return states_[size_t(i)].lied; }
   void drop(int i, const HubError&);
+  void drop_liar(int i, const HubError&);
 
   // What a failure means for the source as a whole. Returns a sentence worth telling, or "".
   std::string failed(int i, const FetchError&, bool progressed, Clock::time_point fetch_started);
-  void succeeded(int i, int64_t bytes);
-  void verified(int i) { ++states_[size_t(i)].verified_files; }
-  int verified_files(int i) const { return states_[size_t(i)].verified_files; }
+  void succeeded(int i, int64_t bytes, bool ranged);
+  void verified(int i, int64_t bytes) { states_[size_t(i)].verified_bytes += bytes; }  // of files whose hash was right
+  int64_t verified_bytes(int i) const { return states_[size_t(i)].verified_bytes; }
+  void cool_down(int i) {
+    states_[size_t(i)].ready_at = std::max(states_[size_t(i)].ready_at, after(patience_.backoff_s));
+  }
   int64_t fetched_bytes(int i) const { return states_[size_t(i)].bytes; }
   const std::optional<HubError>& last_error(int i) const { return states_[size_t(i)].last; }
 
@@ -53,13 +60,17 @@ class SourcePool {
  private:
   struct State {
     Source source;
-    bool dropped = false, ranges = true;
-    int failures = 0, waits = 0, verified_files = 0;
-    int64_t bytes = 0;
+    bool dropped = false, lied = false, ranges = true;
+    int failures = 0, waits = 0, ignored_ranges = 0;
+    int64_t bytes = 0, verified_bytes = 0;
     Clock::time_point ready_at{}, last_failure{};
     std::optional<HubError> last;
     std::optional<std::set<std::string>> offers;
   };
+  static Clock::time_point after(double seconds) {
+    return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  }
+
   std::vector<State> states_;
   Patience patience_;
 };

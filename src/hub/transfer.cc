@@ -6,12 +6,11 @@
 #include <exception>
 #include <thread>
 
+#include "hub/blame.h"
 #include "hub/digest.h"
 #include "hub/fetch.h"
-#include "hub/names.h"
-#include "hub/part_file.h"
 #include "hub/rate_limit.h"
-#include "hub/source_pool.h"
+#include "hub/schedule.h"
 
 namespace updraft::hub {
 namespace {
@@ -19,50 +18,7 @@ namespace {
 constexpr int64_t kRealProgress = 64 << 10;  // fewer bytes than this do not excuse a failure
 constexpr int kMostChanges = 3;              // a file that changes on the server under our hands
 constexpr int kMostRounds = 8;               // whole attempts at one file
-
-// Bytes [begin, end) of a file came from `source`; kept: from an earlier run, source unknown.
-struct Segment {
-  int64_t begin, end;
-  int source;
-  std::string sha256;  // only after a wrong hash
-};
-constexpr int kKept = -1;
-
-// A file under way. `part` is written by workers, each piece by one of them; the rest is guarded by Transfer's lock.
-struct Job {
-  const FileTask* task = nullptr;
-  std::unique_ptr<PartFile> part;
-  std::vector<bool> taken;  // per piece
-  int in_flight = 0, changes = 0;
-  bool whole = false, closed = false, start_over = false;
-  std::atomic<int> generation{0};  // counts restarts, for the hasher
-  int only_source = -1;            // after a wrong hash: wholly from this one
-  std::set<int> banned;            // sources that cannot give this file
-  std::map<int, HubError> errors;
-  std::map<int, std::string> direct_urls, etags;
-  std::vector<Segment> segments, suspects;
-  std::optional<HubError> error;
-  const std::string& path() const { return task->file.path; }
-};
-
-struct Work {
-  Job* job = nullptr;
-  int source = 0;
-  int piece = 0;  // the first one when `whole`
-  bool whole = false, ask_listing = false;
-};
-
-std::string segment_digest(const PartFile& part, const Segment& segment) {
-  Digest digest(Digest::kSha256);
-  std::vector<std::byte> buffer(256 << 10);
-  for (int64_t at = segment.begin; at < segment.end;) {
-    const auto bytes = std::span(buffer).first(size_t(std::min<int64_t>(int64_t(buffer.size()), segment.end - at)));
-    if (!part.read(at, bytes)) return "";
-    digest.update(bytes);
-    at += int64_t(bytes.size());
-  }
-  return digest.hex();
-}
+constexpr int kMostStrikes = 3;              // nonsense about a file that is there in parts
 
 class Transfer {
  public:
@@ -89,20 +45,17 @@ class Transfer {
   void drive_file(const FileTask&);
   bool already_there(const FileTask&);
   std::string hash_as_it_comes(Job&);
-  void blame(Job&, const std::string& wrong);
-  void clear_suspects(Job&);
+  void wrong_hash(Job&, const std::string& hash);
+  void right_hash(Job&);
   void adopt(Job&, const std::string& hash);
   void close(Job&);
 
   // Workers: one per connection.
   void work();
-  std::optional<Work> pick(Clock::time_point& wake);
-  std::optional<Work> pick_for(Job&, Clock::time_point& wake);
-  int choose(Job&, bool whole, Clock::time_point& wake, bool& hopeless);
   void fetch(HttpClient&, const Work&);
   void settle(const Work&, const FetchOutcome&, int64_t begin, Clock::time_point started);
+  void settle_failure(const Work&, const FetchOutcome&, Clock::time_point started);
   void ask_listing(HttpClient&, int source);
-  void restart(Job&);
 
   void flush_now_and_then();
   void report();
@@ -268,15 +221,7 @@ void Transfer::drive_file(const FileTask& task) {
       tell(fmt::format("another process is fetching {}: waiting for it", task.file.path));
     });
   if (already_there(task)) return;
-  const std::string& etag = task.file.etag();
-  Job job;
-  job.task = &task;
-  job.part =
-      std::make_unique<PartFile>(task.place, etag.empty() ? "unknown" : etag, task.file.size, settings_.piece_bytes);
-  job.taken.assign(size_t(job.part->pieces()), false);
-  for (int i = 0; i < job.part->pieces(); ++i)
-    if (job.part->done(i) > 0)
-      job.segments.push_back({job.part->begin(i), job.part->begin(i) + job.part->done(i), kKept, ""});
+  Job job(task, settings_.piece_bytes);
   {
     const std::lock_guard<std::mutex> guard(mutex_);
     if (job.part->done() > 0)
@@ -287,15 +232,15 @@ void Transfer::drive_file(const FileTask& task) {
   try {
     for (int round = 0;; ++round) {
       const std::string hash = hash_as_it_comes(job);
-      if (etag.empty() || hash == etag) {
-        clear_suspects(job);
+      if (job.etag().empty() || hash == job.etag()) {
+        right_hash(job);
         close(job);
         adopt(job, hash);
         return;
       }
       if (round == kMostRounds)
         refuse(Refusal::kWrongHash, "{}: its hash is still wrong after {} rounds", task.file.path, round);
-      blame(job, hash);
+      wrong_hash(job, hash);
     }
   } catch (...) {
     close(job);
@@ -343,57 +288,35 @@ std::string Transfer::hash_as_it_comes(Job& job) {
   return digest.hex();
 }
 
-// The bytes are complete and their hash is wrong. With one source it is known who lied; with several, all of it comes
-// again from one that is trusted most, and what differs then tells who.
-void Transfer::blame(Job& job, const std::string& wrong) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return job.in_flight == 0 || stopped_; });
-  if (stopped_) refuse(Refusal::kInterrupted, "interrupted");
-  std::set<int> givers;
-  for (const Segment& segment : job.segments) givers.insert(segment.source);
-  const std::string sentence =
-      fmt::format("the hash of {} is {}, but the listing says {}", job.path(), wrong, job.task->file.etag());
-  if (givers.size() == 1 && *givers.begin() != kKept) {
-    const int liar = *givers.begin();
-    pool_.drop(liar, HubError(Refusal::kWrongHash,
-                              fmt::format("{} sent wrong bytes: {}", pool_.source(liar).name(), sentence)));
-    tell(
-        fmt::format("{} sent wrong bytes: {}; it is left out of this run, and the file comes again from another source",
-                    pool_.source(liar).name(), sentence));
-    job.errors.insert_or_assign(liar, *pool_.last_error(liar));
-  } else {
-    tell(fmt::format("{}; the file comes again, wholly from one source", sentence));
-    job.suspects = std::move(job.segments);
-    for (Segment& suspect : job.suspects) suspect.sha256 = segment_digest(*job.part, suspect);
+void Transfer::wrong_hash(Job& job, const std::string& hash) {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    job.held = true;
+    changed_.wait(lock, [&] { return job.in_flight == 0 || stopped_; });
+    if (stopped_) refuse(Refusal::kInterrupted, "interrupted");
   }
-  // Best first: gave files that were right, gave nothing of this one, comes first in the list.
-  int best = -1;
-  for (int i = 0; i < pool_.size(); ++i) {
-    if (pool_.dropped(i) || job.banned.contains(i) || !pool_.offers_file(i, job.path())) continue;
-    const auto rank = [&](int s) { return std::pair(pool_.verified_files(s), givers.contains(s) ? 0 : 1); };
-    if (best < 0 || rank(i) > rank(best)) best = i;
+  remember_suspects(job);
+  Verdict verdict;
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    verdict = judge(job, pool_, hash, [this](const std::string& sentence) { tell(sentence); });
+    const auto trusted = verdict.trusted;
+    if (trusted)
+      verdict.trusted = [this, trusted](int source) {
+        const std::lock_guard<std::mutex> again(mutex_);
+        return trusted(source);
+      };
   }
-  if (best < 0)
-    throw HubError(Refusal::kWrongHash, fmt::format("{}, and there is no other source to take it from: {}", sentence,
-                                                    pool_.summary(job.path(), job.errors).what()));
-  job.only_source = best;
-  restart(job);
+  carry_out(verdict, job);
+  const std::lock_guard<std::mutex> guard(mutex_);
+  job.held = false;
   changed_.notify_all();
 }
 
-void Transfer::clear_suspects(Job& job) {
-  std::set<int> liars;
-  for (const Segment& suspect : job.suspects)
-    if (suspect.source != kKept && segment_digest(*job.part, suspect) != suspect.sha256) liars.insert(suspect.source);
+void Transfer::right_hash(Job& job) {
+  const std::set<int> liars = unmasked(job);
   const std::lock_guard<std::mutex> guard(mutex_);
-  for (int liar : liars) {
-    if (pool_.dropped(liar)) continue;
-    const std::string sentence = fmt::format("{} sent wrong bytes of {}", pool_.source(liar).name(), job.path());
-    pool_.drop(liar, HubError(Refusal::kWrongHash, sentence));
-    tell(sentence + "; it is left out of this run");
-  }
-  for (const Segment& segment : job.segments)
-    if (segment.source != kKept && !liars.contains(segment.source)) pool_.verified(segment.source);
+  acquit(job, pool_, liars, [this](const std::string& sentence) { tell(sentence); });
 }
 
 // Complete and right: the final name.
@@ -407,16 +330,6 @@ void Transfer::adopt(Job& job, const std::string& hash) {
     link_pointer(place, settings_.no_links);
 }
 
-void Transfer::restart(Job& job) {
-  ++job.generation;  // before the bytes go, so that the hasher knows why
-  job.part->reset();
-  ++job.generation;  // and after, for bytes read in between
-  job.start_over = false;
-  job.segments.clear();
-  job.taken.assign(job.taken.size(), false);
-  job.etags.clear();
-}
-
 // ---- Workers ----
 
 void Transfer::work() {
@@ -424,7 +337,7 @@ void Transfer::work() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopped_) {
     Clock::time_point wake = Clock::now() + std::chrono::milliseconds(200);
-    const std::optional<Work> work = pick(wake);
+    const std::optional<Work> work = pick_work(jobs_, pool_, plan_, wake);
     if (!work) {
       changed_.wait_until(lock, wake);
       continue;
@@ -446,67 +359,6 @@ void Transfer::work() {
   }
 }
 
-std::optional<Work> Transfer::pick(Clock::time_point& wake) {
-  for (Job* job : jobs_)
-    if (!job->closed && !job->error)
-      if (auto work = pick_for(*job, wake)) return work;
-  return std::nullopt;
-}
-
-std::optional<Work> Transfer::pick_for(Job& job, Clock::time_point& wake) {
-  if ((job.whole || job.start_over) && job.in_flight > 0) return std::nullopt;
-  if (job.start_over) restart(job);
-  int piece = 0;
-  while (piece < job.part->pieces() && (job.taken[size_t(piece)] || job.part->done(piece) == job.part->length(piece)))
-    ++piece;
-  if (piece == job.part->pieces()) return std::nullopt;
-  bool hopeless = false;
-  int source = choose(job, job.whole, wake, hopeless);
-  if (source < 0 && hopeless && !job.whole) {  // perhaps one that knows no ranges
-    source = choose(job, true, wake, hopeless);
-    if (source >= 0 && job.in_flight > 0) return std::nullopt;
-    if (source >= 0) {
-      job.whole = true;
-      restart(job);
-      piece = 0;
-    }
-  }
-  if (source < 0) {
-    if (hopeless && job.in_flight == 0) {
-      job.error = pool_.summary(job.path(), job.errors);
-      changed_.notify_all();
-    }
-    return std::nullopt;
-  }
-  const Source& from = pool_.source(source);
-  const bool of_listing =
-      size_t(source) == plan_.primary ||
-      (from.kind == SourceKind::kHuggingFace && plan_.sources[plan_.primary].kind == SourceKind::kHuggingFace);
-  ++job.in_flight;
-  if (!of_listing && !pool_.offers(source)) return Work{&job, source, 0, false, true};
-  if (job.whole && job.part->done() > 0) restart(job);  // never splice
-  job.taken[size_t(piece)] = true;
-  return Work{&job, source, piece, job.whole, false};
-}
-
-// The first source that may give this file now, or -1; `hopeless` when none ever will. `wake`: when one cools down.
-int Transfer::choose(Job& job, bool whole, Clock::time_point& wake, bool& hopeless) {
-  hopeless = true;
-  const Clock::time_point now = Clock::now();
-  const bool single = job.part->pieces() == 1 && job.part->done(0) == 0;
-  for (int i = 0; i < pool_.size(); ++i) {
-    if (pool_.dropped(i) || job.banned.contains(i) || !pool_.offers_file(i, job.path())) continue;
-    if (job.only_source >= 0 && job.only_source != i && !pool_.dropped(job.only_source) &&
-        !job.banned.contains(job.only_source))
-      continue;
-    if (!pool_.ranges(i) && !whole && !single) continue;
-    hopeless = false;
-    if (pool_.ready_at(i) <= now) return i;
-    wake = std::min(wake, pool_.ready_at(i));
-  }
-  return -1;
-}
-
 void Transfer::fetch(HttpClient& client, const Work& work) {
   Job& job = *work.job;
   FetchRequest request;
@@ -514,6 +366,9 @@ void Transfer::fetch(HttpClient& client, const Work& work) {
   {
     const std::lock_guard<std::mutex> guard(mutex_);
     source = pool_.source(work.source);
+    if (work.given_up > 0)
+      tell(fmt::format("{} knows no ranges: {} starts over, the {} bytes that were there are not joined to it",
+                       source.name(), job.path(), work.given_up));
     request.direct_url = job.direct_urls[work.source];
     request.known_etag = job.etags[work.source];
   }
@@ -540,7 +395,7 @@ void Transfer::settle(const Work& work, const FetchOutcome& outcome, int64_t beg
   job.taken[size_t(work.piece)] = false;
   job.direct_urls[work.source] = outcome.direct_url;
   if (outcome.received > 0) job.segments.push_back({begin, begin + outcome.received, work.source, ""});
-  pool_.succeeded(work.source, outcome.received);
+  pool_.succeeded(work.source, outcome.received, outcome.ranged);
   if (outcome.changed) {
     const std::string host = pool_.source(work.source).name();
     if (++job.changes >= kMostChanges) {
@@ -556,7 +411,11 @@ void Transfer::settle(const Work& work, const FetchOutcome& outcome, int64_t beg
     return;
   }
   if (std::string& known = job.etags[work.source]; known.empty()) known = outcome.etag;
-  if (!outcome.failure) return;
+  if (outcome.failure) settle_failure(work, outcome, started);
+}
+
+void Transfer::settle_failure(const Work& work, const FetchOutcome& outcome, Clock::time_point started) {
+  Job& job = *work.job;
   const HubError& error = outcome.failure->error;
   if (error.refusal() == Refusal::kInterrupted) return;
   // What a server refused says more than a connection that was cut afterwards.
@@ -569,14 +428,17 @@ void Transfer::settle(const Work& work, const FetchOutcome& outcome, int64_t beg
     case Refusal::kNetwork:
     case Refusal::kTooManyRequests:
     case Refusal::kCertificate:
-    case Refusal::kRedirects:
       return;
     case Refusal::kNoRanges:
-      pool_.no_ranges(work.source);
-      return;
+      return pool_.ignored_range(work.source);
     default:
-      if (job.banned.insert(work.source).second) tell(std::string(error.what()) + "; trying the next source");
+      break;
   }
+  if (job.part->done() > 0 && ++job.strikes[work.source] < kMostStrikes) {
+    pool_.cool_down(work.source);  // the file is there in parts, so perhaps something in between answered
+    return;
+  }
+  if (job.banned.insert(work.source).second) tell(std::string(error.what()) + "; trying the next source");
 }
 
 // A source that did not make the listing: only its files of the same name, size and, where both tell, hash are used.
@@ -597,7 +459,8 @@ void Transfer::ask_listing(HttpClient& client, int index) {
       const auto found = theirs.find(task.file.path);
       if (found == theirs.end() || found->second.size != task.file.size) continue;
       const RemoteFile& other = found->second;
-      if (!task.file.sha256.empty() && !other.sha256.empty() && task.file.sha256 != other.sha256) continue;
+      const auto differ = [](const std::string& a, const std::string& b) { return !a.empty() && !b.empty() && a != b; };
+      if (differ(task.file.sha256, other.sha256) || differ(task.file.git_sha1, other.git_sha1)) continue;
       if (!task.file.etag().empty()) same.insert(task.file.path);
     }
   } catch (const HubError& error) {

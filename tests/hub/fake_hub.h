@@ -1,78 +1,30 @@
 // A hub server inside the test: speaks the Hub's protocol on a loopback address and misbehaves on command, request by
-// request. Counts what it sent and which tokens it saw. Files are made from a seed, so that large ones need no memory.
+// request. Counts what it sent and which tokens it saw. Speaks ModelScope's protocol and that of Modelers too.
 // For tests only.
 #pragma once
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstring>
 #include <functional>
-#include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "hub/digest.h"
 #include "hub/names.h"
+#include "tests/hub/fake_listings.h"
 
 namespace updraft::hub::test {
-
-// A file given as text, or `size` bytes made from `seed`.
-struct FakeFile {
-  std::string text;
-  int64_t size = 0;
-  uint64_t seed = 0;
-  bool large = false;  // LFS: has a sha256
-  std::string sha256, git_sha1;
-
-  void read(int64_t offset, char* out, int64_t bytes) const {
-    if (seed == 0) {
-      std::memcpy(out, text.data() + offset, size_t(bytes));
-      return;
-    }
-    for (int64_t i = 0; i < bytes;) {
-      uint64_t z = (seed << 40) + uint64_t((offset + i) / 8);
-      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-      z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-      const int64_t skip = (offset + i) % 8, part = std::min(8 - skip, bytes - i);
-      std::memcpy(out + i, reinterpret_cast<const char*>(&z) + skip, size_t(part));
-      i += part;
-    }
-  }
-  void hash() {
-    Digest sha(Digest::kSha256), git = Digest::git_blob(size);
-    std::string buffer(1 << 20, 0);
-    for (int64_t at = 0; at < size; at += int64_t(buffer.size())) {
-      const int64_t part = std::min<int64_t>(size - at, int64_t(buffer.size()));
-      read(at, buffer.data(), part);
-      sha.update(std::string_view(buffer.data(), size_t(part)));
-      git.update(std::string_view(buffer.data(), size_t(part)));
-    }
-    sha256 = sha.hex();
-    git_sha1 = git.hex();
-  }
-};
-
-struct FakeRepository {
-  std::string id = "org/model", commit = "0123456789abcdef0123456789abcdef01234567";
-  std::map<std::string, FakeFile> files;
-  void add(const std::string& path, const std::string& text) {
-    add_file(path, {text, int64_t(text.size()), 0, false, "", ""});
-  }
-  void add_large(const std::string& path, int64_t size, uint64_t seed) {
-    add_file(path, {"", size, seed, true, "", ""});
-  }
-  void add_file(const std::string& path, FakeFile file) {
-    file.hash();
-    files[path] = std::move(file);
-  }
-};
 
 struct Fault {
   enum Kind {
@@ -103,15 +55,16 @@ struct FakeRequest {
 class FakeHub {
  public:
   using Misbehave = std::function<Fault(const FakeRequest&)>;
-  explicit FakeHub(const FakeRepository& repository, Misbehave misbehave = {}, const char* address = "127.0.0.1")
+  explicit FakeHub(const FakeRepository& repository, Misbehave misbehave = {}, const char* address = "127.0.0.1",
+                   int send_buffer = 64 << 10)
       : repository_(repository), misbehave_(std::move(misbehave)), address_(address) {
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in name{};
     name.sin_family = AF_INET;
     ::inet_pton(AF_INET, address, &name.sin_addr);
     socklen_t length = sizeof name;
-    const int small = 64 << 10;
-    ::setsockopt(listener_, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);  // so that "sent" is close to "received"
+    if (send_buffer > 0)  // small: so that "sent" is close to "received"
+      ::setsockopt(listener_, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
     if (::bind(listener_, reinterpret_cast<sockaddr*>(&name), sizeof name) != 0 || ::listen(listener_, 64) != 0)
       std::abort();
     ::getsockname(listener_, reinterpret_cast<sockaddr*>(&name), &length);
@@ -161,13 +114,25 @@ class FakeHub {
       });
     }
   }
-  static bool send_all(int socket, const char* data, size_t bytes) {
+  static bool send_all(int socket, const char* data, size_t bytes, std::atomic<int64_t>* count = nullptr) {
     while (bytes > 0) {
       const ssize_t sent = ::send(socket, data, bytes, MSG_NOSIGNAL);
       if (sent <= 0) return false;
+      if (count) *count += sent;
       data += sent, bytes -= size_t(sent);
     }
     return true;
+  }
+  bool send_from_disk(int socket, const FakeFile& file, int64_t begin, int64_t end) {
+    const int descriptor = ::open(file.on_disk.c_str(), O_RDONLY | O_CLOEXEC);
+    off_t at = begin;
+    while (descriptor >= 0 && at < end && !stopping_) {
+      const ssize_t sent = ::sendfile(socket, descriptor, &at, size_t(std::min<int64_t>(end - at, 4 << 20)));
+      if (sent <= 0) break;
+      sent_bytes_ += sent;
+    }
+    if (descriptor >= 0) ::close(descriptor);
+    return at == end;
   }
   static bool send_text(int socket, const std::string& text) { return send_all(socket, text.data(), text.size()); }
   static bool reply(int socket, int status, const std::string& headers, const std::string& body, bool head) {
@@ -190,6 +155,8 @@ class FakeHub {
       if (got <= 0) return false;
       pending.append(buffer, size_t(got));
     }
+    const int now = 1;  // a head and its body are two writes: do not wait for the first one's acknowledgement
+    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
     const std::string text = pending.substr(0, end + 2);
     pending.erase(0, end + 4);
     FakeRequest request;
@@ -201,10 +168,11 @@ class FakeHub {
     if (range.starts_with("bytes=")) {
       request.ranged = true;
       request.begin = std::atoll(range.c_str() + 6);
-      request.end = std::atoll(range.c_str() + range.find('-') + 1);
+      const std::string last = range.substr(range.find('-') + 1);
+      request.end = last.empty() ? INT64_MAX - 1 : std::atoll(last.c_str());
     }
-    const std::string resolve = "/" + repository_.id + "/resolve/";
-    request.body = request.path.starts_with(resolve);
+    const std::string file = path_of_file(request.path);
+    request.body = !file.empty();
     ++requests_;
     {
       const std::lock_guard<std::mutex> guard(mutex_);
@@ -214,42 +182,55 @@ class FakeHub {
     const bool head = request.method == "HEAD";
     if (fault.kind == Fault::kStatus) return reply(socket, fault.status, fault.header, "no", head);
     if (fault.kind == Fault::kRedirect) return reply(socket, 302, "Location: " + fault.header + "\r\n", "moved", head);
-    if (request.path == "/api/models/" + repository_.id + "/revision/main")
-      return reply(socket, 200, "", "{\"sha\": \"" + repository_.commit + "\"}", head);
-    const std::string tree = "/api/models/" + repository_.id + "/tree/" + repository_.commit;
-    if (request.path.starts_with(tree)) return send_tree(socket, request.path, tree);
     if (request.body) {
-      std::string rest = request.path.substr(resolve.size());
-      rest = unquote(rest.substr(rest.find('/') + 1));
-      rest = rest.substr(0, rest.find('?'));
-      const auto found = repository_.files.find(rest);
+      const auto found = repository_.files.find(file);
       if (found != repository_.files.end()) return send_file(socket, request, found->second, fault);
       return reply(socket, 404, "X-Error-Code: EntryNotFound\r\n", "none", head);
     }
+    if (const auto answer = answer_of_api(request.path))
+      return reply(socket, 200, "Content-Type: application/json\r\n" + answer->second, answer->first, head);
     return reply(socket, 404, "X-Error-Code: RepoNotFound\r\nX-Error-Message: Repository not found\r\n", "none", head);
   }
 
-  bool send_tree(int socket, const std::string& path, const std::string& tree) const {
-    const size_t cursor = path.find("cursor=");
-    const size_t first = cursor == std::string::npos ? 0 : size_t(std::atoll(path.c_str() + cursor + 7));
-    std::string body = "[{\"type\":\"directory\",\"path\":\"folder\",\"oid\":\"x\"}";
-    size_t i = 0;
-    for (const auto& [name, file] : repository_.files) {
-      if (i >= first && i < first + size_t(page_size)) {
-        body += ",{\"type\":\"file\",\"path\":\"" + name + "\",\"size\":" + std::to_string(file.size) + ",\"oid\":\"" +
-                file.git_sha1 + "\"";
-        if (file.large)
-          body += ",\"lfs\":{\"oid\":\"" + file.sha256 + "\",\"size\":" + std::to_string(file.size) +
-                  ",\"pointerSize\":134}";
-        body += "}";
-      }
-      ++i;
+  // The file a download address names, or "".
+  std::string path_of_file(std::string path) const {
+    path = path.substr(0, path.find('?'));
+    for (const std::string& begin : {"/" + repository_.id + "/resolve/", "/models/" + repository_.id + "/resolve/"})
+      if (path.starts_with(begin)) return after_slash(path.substr(begin.size()));
+    const std::string modelers = "/api/v1/file/" + repository_.id + "/";
+    const size_t media = path.find("/media/");
+    return path.starts_with(modelers) && media != std::string::npos ? unquote(path.substr(media + 7)) : "";
+  }
+  static std::string after_slash(const std::string& text) {  // behind the revision
+    const size_t slash = text.find('/');
+    return slash == std::string::npos ? "" : unquote(text.substr(slash + 1));
+  }
+  static std::string query(const std::string& path, const std::string& name) {
+    const size_t at = path.find(name + "=");
+    return at == std::string::npos
+               ? ""
+               : unquote(path.substr(at + name.size() + 1, path.find('&', at) - at - name.size() - 1));
+  }
+
+  // Body and header lines.
+  std::optional<std::pair<std::string, std::string>> answer_of_api(const std::string& path) const {
+    const std::string models = "/api/models/" + repository_.id, tree = models + "/tree/" + repository_.commit;
+    if (path == models || path.starts_with(models + "/revision/main") ||
+        path.starts_with(models + "/revision/" + repository_.commit))
+      return std::pair(revision_answer(repository_), std::string());
+    if (path.starts_with(tree)) {
+      const size_t first = size_t(std::atoll(query(path, "cursor").c_str())), next = first + size_t(page_size);
+      std::string link;
+      if (next < repository_.files.size())
+        link = "Link: <" + (next_host.empty() ? url() : next_host) + tree +
+               "?recursive=true&expand=false&cursor=" + std::to_string(next) + ">; rel=\"next\"\r\n";
+      return std::pair(tree_answer(repository_, first, size_t(page_size)), link);
     }
-    std::string link;
-    if (first + size_t(page_size) < repository_.files.size())
-      link = "Link: <" + (next_host.empty() ? url() : next_host) + tree +
-             "?recursive=true&expand=false&cursor=" + std::to_string(first + size_t(page_size)) + ">; rel=\"next\"\r\n";
-    return reply(socket, 200, link, body + "]", false);
+    if (path.starts_with("/api/v1/models/" + repository_.id + "/repo/files?") && query(path, "Revision") == "master")
+      return std::pair(modelscope_answer(repository_), std::string());
+    if (path.starts_with("/api/v1/file/" + repository_.id + "?") && query(path, "ref") == "main")
+      return std::pair(modelers_answer(repository_, query(path, "path")), std::string());
+    return std::nullopt;
   }
 
   bool send_file(int socket, const FakeRequest& request, const FakeFile& file, const Fault& fault) {
@@ -275,9 +256,11 @@ class FakeHub {
     if (!no_length) head += "Content-Length: " + std::to_string(end - begin) + "\r\n";
     if (no_length) head += "Connection: close\r\n";
     if (fault.kind == Fault::kGzip) head += "Content-Encoding: gzip\r\n";
-    head += fault.header;
+    head += "Accept-Ranges: bytes\r\nX-Repo-Commit: " + repository_.commit + "\r\n" +
+            (fault.header.find("ETag:") == std::string::npos ? "ETag: \"" + file.etag() + "\"\r\n" : "") + fault.header;
     if (!send_text(socket, head + "\r\n")) return false;
     if (request.method == "HEAD") return true;
+    if (!file.on_disk.empty()) return send_from_disk(socket, file, begin, end) && !no_length;
     std::string buffer(32 << 10, 0);
     for (int64_t at = begin; at < end && !stopping_;) {
       int64_t part = std::min<int64_t>(int64_t(buffer.size()), end - at);
@@ -291,8 +274,7 @@ class FakeHub {
       }
       file.read(at, buffer.data(), part);
       if (fault.kind == Fault::kWrongBytes) buffer[size_t(part) / 2] ^= 1;
-      if (!send_all(socket, buffer.data(), size_t(part))) return false;
-      sent_bytes_ += part;
+      if (!send_all(socket, buffer.data(), size_t(part), &sent_bytes_)) return false;
       at += part;
       if (fault.kind == Fault::kDrip) std::this_thread::sleep_for(std::chrono::milliseconds(50));
       if (bytes_per_s > 0) std::this_thread::sleep_for(std::chrono::duration<double>(double(part) / bytes_per_s));
