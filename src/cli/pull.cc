@@ -93,8 +93,9 @@ void add_pull(CLI::App& app, int& exit_code) {
   command->add_option("--exclude", flags->exclude, "Not these");
   command->add_option(
       "--endpoint", flags->endpoints,
-      "Where to get it, several times for a pool: a Hugging Face endpoint or mirror, modelscope+URL, directory+URL, "
-      "or a local folder (/path); default: HF_ENDPOINT, or huggingface.co, hf-mirror.com, modelscope.cn");
+      "Where to get it, several times for a pool: a Hugging Face endpoint or mirror, modelscope+URL, modelers+URL, "
+      "directory+URL, or a local folder (/path); default: HF_ENDPOINT, or huggingface.co, hf-mirror.com, "
+      "modelscope.cn, modelers.cn");
   command->add_option("--token", flags->token,
                       "Access token for the first endpoint (default: HF_TOKEN, only for its own host)");
   command->add_option("--max-rate", flags->max_rate, "At most so many bytes per second, as in 20M");

@@ -116,6 +116,35 @@ Listing parse_modelscope(std::string_view text, const std::string& host) {
   return listing;
 }
 
+std::vector<std::string> parse_modelers(std::string_view text, const std::string& host, Listing& listing) {
+  const json answer = parse(text, host);
+  const auto data = answer.is_object() ? answer.find("data") : answer.end();
+  if (!answer.is_object() || data == answer.end() || !data->is_object() || !data->contains("tree") ||
+      !(*data)["tree"].is_array())
+    refuse(Refusal::kBadListing, "{} answered without data.tree: {}", host,
+           answer.is_object() ? text_of(answer, "msg") : "");
+  std::vector<std::string> folders;
+  for (const json& entry : (*data)["tree"]) {
+    if (!entry.is_object()) continue;
+    if (text_of(entry, "type") == "dir") {
+      folders.push_back(text_of(entry, "path"));
+      check_path(folders.back(), host);
+      continue;
+    }
+    RemoteFile file{text_of(entry, "path"), size_of(entry, "size"), "", hash_of(entry, "etag", 64), ""};
+    if (file.sha256.empty()) file.git_sha1 = hash_of(entry, "etag", 40);
+    if (file.size < 0 || file.etag().empty())
+      refuse(Refusal::kBadListing, "{} lists \"{}\" without a size or a hash", host, file.path);
+    add(listing.files, std::move(file), host);
+  }
+  check_distinct(listing.files, host);
+  const auto last = data->find("last_commit");
+  if (last != data->end() && last->is_object() && last->contains("commit") && (*last)["commit"].is_object() &&
+      listing.commit.empty())
+    listing.commit = hash_of((*last)["commit"], "commit_sha", 40);
+  return folders;
+}
+
 Listing parse_manifest(std::string_view text, const std::string& host) {
   const json answer = parse(text, host);
   if (!answer.is_object() || answer.value("format", json()) != json(1) || !answer.contains("files") ||

@@ -31,6 +31,9 @@ inline constexpr size_t kMaxFiles = 100'000;
 std::string parse_commit(std::string_view json, const std::string& host);  // GET api/models/ID/revision/R
 void parse_tree_page(std::string_view json, const std::string& host, std::vector<RemoteFile>& files);
 Listing parse_modelscope(std::string_view json, const std::string& host);
+// One folder's answer of Modelers or GitCode: adds its files, sets the commit when it is told; returns the folders
+// below.
+std::vector<std::string> parse_modelers(std::string_view json, const std::string& host, Listing&);
 // {"format": 1, "repository", "commit", "files": [{"path", "size", "sha256"}]}: a bundle's or a plain server's.
 Listing parse_manifest(std::string_view json, const std::string& host);
 std::string manifest_repository(std::string_view json);  // "" when it names none

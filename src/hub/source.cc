@@ -13,6 +13,7 @@ namespace {
 constexpr const char* kHub = "https://huggingface.co";
 constexpr const char* kMirror = "https://hf-mirror.com";
 constexpr const char* kModelScope = "https://www.modelscope.cn";
+constexpr const char* kModelers = "https://modelers.cn";
 constexpr int kMaxPages = 1000;
 constexpr int kMaxFolders = 200;
 
@@ -24,8 +25,9 @@ Source parse_endpoint(std::string text) {
     source.base = text;
     return source;
   }
-  for (const auto& [prefix, kind] :
-       {std::pair{"modelscope+", SourceKind::kModelScope}, {"directory+", SourceKind::kDirectory}})
+  for (const auto& [prefix, kind] : {std::pair{"modelscope+", SourceKind::kModelScope},
+                                     {"modelers+", SourceKind::kModelers},
+                                     {"directory+", SourceKind::kDirectory}})
     if (text.starts_with(prefix)) source.kind = kind, text = text.substr(std::string_view(prefix).size());
   if (!text.starts_with("http://") && !text.starts_with("https://")) text = "https://" + text;
   while (text.ends_with('/')) text.pop_back();
@@ -33,6 +35,7 @@ Source parse_endpoint(std::string text) {
     fail("--endpoint {}: this is no address; give one like https://hf-mirror.com", text);
   const std::string host = host_of(text);
   if (host.find("modelscope.") != std::string::npos) source.kind = SourceKind::kModelScope;
+  if (host == "modelers.cn" || host == "api.gitcode.com") source.kind = SourceKind::kModelers;
   source.base = text;
   return source;
 }
@@ -67,6 +70,27 @@ Listing list_hub(HttpClient& client, const Source& source, const std::string& re
              next);
     url = next.empty() ? "" : source.base + next.substr(path);
   }
+  return listing;
+}
+
+// One folder of a repository after the other.
+void list_modelers_folder(HttpClient& client, const Source& source, const std::string& repository,
+                          const std::string& revision, const std::string& folder, Listing& listing, int& folders) {
+  if (++folders > kMaxFolders) refuse(Refusal::kBadListing, "{}: more than {} folders", source.name(), kMaxFolders);
+  const std::string url =
+      fmt::format("{}/api/v1/file/{}?path={}&ref={}", source.base, repository, quote(folder, ""), quote(revision, ""));
+  for (const std::string& below :
+       parse_modelers(ask(client, source, url, repository, "revision " + revision).body, source.name(), listing))
+    list_modelers_folder(client, source, repository, revision, below, listing, folders);
+}
+
+Listing list_modelers(HttpClient& client, const Source& source, const std::string& repository,
+                      const std::string& revision) {
+  Listing listing;
+  int folders = 0;
+  list_modelers_folder(client, source, repository, revision, "", listing, folders);
+  if (listing.files.empty()) refuse(Refusal::kNoRepository, "{}: {} holds no files", source.name(), repository);
+  if (listing.commit.empty()) listing.commit = pseudo_commit(listing.files);
   return listing;
 }
 
@@ -146,7 +170,7 @@ std::vector<Source> make_sources(const SourceSettings& settings) {
   if (settings.endpoints.empty()) {
     sources.push_back(parse_endpoint(home));
     if (home == kHub)
-      for (const char* other : {kMirror, kModelScope}) sources.push_back(parse_endpoint(other));
+      for (const char* other : {kMirror, kModelScope, kModelers}) sources.push_back(parse_endpoint(other));
   }
   for (const std::string& endpoint : settings.endpoints) sources.push_back(parse_endpoint(endpoint));
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -173,6 +197,8 @@ Listing list_repository(HttpClient& client, Source& source, const std::string& r
       return list_folder(source, repository);
     case SourceKind::kDirectory:
       return list_directory(client, source, repository);
+    case SourceKind::kModelers:
+      return list_modelers(client, source, repository, revision);
     case SourceKind::kModelScope: {
       const std::string asked = revision == "main" || is_commit(revision) ? "master" : revision;
       const std::string url = fmt::format("{}/api/v1/models/{}/repo/files?Revision={}&Recursive=true", source.base,
@@ -205,6 +231,8 @@ std::string file_url(const Source& source, const std::string& repository, const 
     case SourceKind::kModelScope:
       return fmt::format("{}/models/{}/resolve/{}/{}", source.base, repository,
                          quote(revision == "main" || is_commit(revision) ? "master" : revision, ""), quote(path));
+    case SourceKind::kModelers:
+      return fmt::format("{}/api/v1/file/{}/{}/media/{}", source.base, repository, quote(revision, ""), quote(path));
     case SourceKind::kDirectory:
       return directory_url(source, repository, path);
     case SourceKind::kFolder: {

@@ -1,5 +1,7 @@
-// Source: one place a repository can come from (a Hugging Face endpoint, ModelScope, a plain HTTP directory, a local
-// folder): how it lists files and where a file's bytes are. A token belongs to one source and goes to no other host.
+// Source: one place a repository can come from (a Hugging Face endpoint, ModelScope, Modelers or GitCode, a plain HTTP
+// directory, a local folder): how it lists files and where a file's bytes are. A token belongs to one source and goes
+// to no other host. Protocols: huggingface_hub (PyPI); ModelScope's API /api/v1/models; Modelers and GitCode as their
+// client openmind_hub 1.3.0 (PyPI) speaks it.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +13,7 @@
 
 namespace updraft::hub {
 
-enum class SourceKind { kHuggingFace, kModelScope, kDirectory, kFolder };
+enum class SourceKind { kHuggingFace, kModelScope, kModelers, kDirectory, kFolder };
 
 struct Source {
   SourceKind kind = SourceKind::kHuggingFace;

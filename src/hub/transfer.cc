@@ -375,7 +375,10 @@ void Transfer::fetch(HttpClient& client, const Work& work) {
   request.source = &source;
   request.repository = plan_.repository;
   request.path = job.path();
-  request.url = file_url(source, plan_.repository, plan_.listing.commit, plan_.revision, job.path());
+  // Only Hugging Face's endpoints know each other's commits; another listing's would name nothing there.
+  const bool same_commits = plan_.sources[plan_.primary].kind == SourceKind::kHuggingFace;
+  request.url = file_url(source, plan_.repository, same_commits ? plan_.listing.commit : plan_.revision, plan_.revision,
+                         job.path());
   request.file_size = job.part->size();
   request.begin = work.whole ? 0 : job.part->begin(work.piece) + job.part->done(work.piece);
   request.end = work.whole ? job.part->size() : job.part->begin(work.piece) + job.part->length(work.piece);

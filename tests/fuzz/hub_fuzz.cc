@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
-    switch (data[0] % 10) {
+    switch (data[0] % 11) {
       case 0: {
         std::vector<RemoteFile> files;
         parse_tree_page(text, "h", files);
@@ -54,6 +54,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 7:
         parse_part_record(text);
         break;
+      case 10: {
+        Listing listing;
+        parse_modelers(text, "h", listing);
+        check_names(listing.files);
+        break;
+      }
       case 8:
         parse_tar_header(text);
         pax_value(text, "path");

@@ -37,7 +37,7 @@ struct Options {
   bool liar = false;
 };
 
-// Hands out `left` faults to requests for weights, two of three requests, until none is left.
+// Hands out `left` faults to requests for weights, most requests, until none is left.
 class Mischief {
  public:
   // `only_network`: faults of the connection and of the server, none that sends somewhere else or answers nonsense.
@@ -45,7 +45,7 @@ class Mischief {
       : left_(faults), piece_bytes_(piece_bytes), only_network_(only_network), random_(1) {}
   Fault next(const std::vector<std::string>& hosts, const FakeRequest& request) {
     const std::lock_guard<std::mutex> guard(mutex_);
-    if (left_ == 0 || !request.path.ends_with(".safetensors") || !random_.chance(0.67)) return {};
+    if (left_ == 0 || !request.path.ends_with(".safetensors") || !random_.chance(only_network_ ? 0.4 : 0.67)) return {};
     --left_;
     const int64_t after = random_.integer(0, piece_bytes_);
     switch (only_network_ ? random_.integer(10, 19) : random_.integer(0, 19)) {
@@ -110,7 +110,7 @@ int pull_here(const std::string& folder, const std::vector<std::string>& urls) {
   options.cache = std::filesystem::path(folder) / "hub";
   options.sources.endpoints = urls;
   options.transfer.piece_bytes = 256 << 10;
-  options.transfer.patience = {6, 0.02, 0.1, 10};
+  options.transfer.patience = {40, 0.02, 0.1, 10};
   options.transfer.http.stall_s = 1;
   options.transfer.message = [](const std::string& sentence) { std::cerr << sentence << "\n"; };
   try {

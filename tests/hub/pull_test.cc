@@ -7,6 +7,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -146,6 +147,145 @@ TEST_F(PullTest, LocalFolderWithMetadata) {
   expect_right(*o.local_folder);
 }
 
+TEST_F(PullTest, SpeaksModelScopeAndModelersThroughRedirects) {
+  repository_.add("additional_chat_templates/tool.jinja", "{{ x }}");
+  FakeHub storage(repository_, {}, "127.0.0.3");
+  for (const char* kind : {"modelscope+", "modelers+"}) {
+    FakeHub hub(repository_, [&](const FakeRequest& request) {
+      const bool weights = request.body && request.path.ends_with("safetensors");
+      const std::string name = request.path.substr(request.path.rfind('/') + 1);
+      return weights ? Fault{Fault::kRedirect, 0, 0, storage.file_url(name) + "?sign=1"} : Fault{};
+    });
+    PullOptions o = options({kind + hub.url()});
+    o.cache = folder_.path() / kind;
+    o.sources.explicit_token = "secret";
+    const int64_t before = storage.sent_bytes();
+    const PullResult result = pull(o);
+    expect_right(result.folder);
+    EXPECT_TRUE(is_there(result.folder / "additional_chat_templates/tool.jinja"));
+    EXPECT_EQ(storage.sent_bytes() - before, needed_bytes());
+    for (const FakeRequest& request : storage.log()) EXPECT_EQ(request.authorization, "");
+    for (const FakeRequest& request : hub.log()) {
+      EXPECT_EQ(request.authorization, "Bearer secret");
+      EXPECT_EQ(request.path.find("/api/models/"), std::string::npos) << request.path;  // its own protocol only
+    }
+    EXPECT_EQ(pull(o).fetched_bytes, 0);
+    o.repository = "org/other";
+    EXPECT_EQ(refusal(o), Refusal::kNoRepository);
+  }
+}
+
+TEST_F(PullTest, SitesOfDifferentKindsContinueEachOthersFiles) {
+  std::atomic<int> given{0};
+  const auto dying = [&](const FakeRequest& request) {
+    if (!request.body || !request.path.ends_with("safetensors")) return Fault{};
+    return ++given > 3 ? Fault{Fault::kStatus, 0, 502, ""} : Fault{Fault::kCut, 200'000, 0, ""};
+  };
+  for (const auto& [first, second] : {std::pair{"modelscope+", ""}, {"", "modelscope+"}, {"", "modelers+"}}) {
+    given = 0;
+    FakeHub one(repository_, dying), two(repository_, {}, "127.0.0.2");
+    PullOptions o = options({first + one.url(), second + two.url()});
+    o.cache = folder_.path() / (std::string(first) + "then" + second);
+    const PullResult result = pull(o);
+    expect_right(result.folder);
+    EXPECT_EQ(result.from.size(), 2u) << messages_;
+    EXPECT_LE(one.sent_bytes() + two.sent_bytes(), needed_bytes() + 200'000);
+  }
+}
+
+TEST_F(PullTest, ALiarInAMixtureCostsAtMostOneRefetch) {
+  // Whoever of two or three lies, and whoever of them is asked first: with others that cut and stall.
+  for (const int sources : {2, 3})
+    for (int liar = 0; liar < sources; ++liar) {
+      std::vector<std::unique_ptr<FakeHub>> hubs;
+      std::vector<std::string> urls;
+      std::atomic<int> requests{0};
+      for (int i = 0; i < sources; ++i) {
+        hubs.push_back(std::make_unique<FakeHub>(
+            repository_,
+            [&requests, lies = i == liar](const FakeRequest& request) {
+              if (!request.body || !request.path.ends_with("safetensors")) return Fault{};
+              if (++requests % 2 == 0 && requests < 40) return Fault{Fault::kStatus, 0, 503, ""};
+              return lies ? Fault{Fault::kWrongBytes, 0, 0, ""} : Fault{};
+            },
+            ("127.0.0." + std::to_string(i + 1)).c_str()));
+        urls.push_back(hubs.back()->url());
+      }
+      PullOptions o = options(urls);
+      o.transfer.patience = {40, 0.01, 0.05, 3};
+      o.cache = folder_.path() / std::to_string(10 * sources + liar);
+      messages_.clear();
+      const PullResult result = pull(o);
+      expect_right(result.folder);
+      int64_t sent = 0;
+      for (const auto& hub : hubs) sent += hub->sent_bytes();
+      // What comes before a liar's bytes in the same piece is kept, what comes after it in that piece is not.
+      EXPECT_LE(sent, 2 * needed_bytes() + 8 * o.transfer.piece_bytes) << messages_;
+      for (int i = 0; i < sources; ++i) {
+        const bool named = messages_.find(hubs[size_t(i)]->host() + " sent wrong bytes") != std::string::npos;
+        EXPECT_TRUE(i == liar || !named) << messages_;
+      }
+      std::error_code error;
+      for (const auto& entry : fs::recursive_directory_iterator(o.cache, error))
+        EXPECT_EQ(entry.path().string().find(".updraft."), std::string::npos) << entry.path();
+    }
+}
+
+TEST_F(PullTest, LeftoversOfKilledProcessesAreRemoved) {
+  FakeHub hub(repository_);
+  const fs::path blobs = folder_.path() / "hub/models--org--model/blobs";
+  fs::create_directories(blobs);
+  const std::string etag(64, 'e');
+  // A process that is gone: a child that has been waited for. Its number is free again.
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  const auto write = [&](const std::string& name, const std::string& text) { std::ofstream(blobs / name) << text; };
+  const std::string gone = std::to_string(child);
+  std::string alive;
+  {
+    OwnerFile own;
+    ASSERT_TRUE(own.claim(blobs / "own"));
+    alive = read_text_file(blobs / "own");
+  }
+  std::string dead = alive;
+  dead.replace(dead.find(' ') + 1, std::to_string(::getpid()).size(), gone);
+  write(etag + ".updraft.incomplete." + gone, "private copy");
+  write(etag + ".updraft.pieces." + gone, "its record");
+  write(etag + ".updraft.pieces." + gone + ".owner", dead);
+  write(etag + ".updraft.incomplete.aside", "set aside");
+  write(etag + ".updraft.pieces.owner", dead);
+  write(std::string(64, 'd') + ".updraft.pieces", "a record without its file");
+  write(std::string(64, 'c') + ".updraft.incomplete", "to be continued");
+  write(std::string(64, 'c') + ".updraft.pieces", "to be continued");
+  write(std::string(64, 'b') + ".updraft.incomplete.77", "of a process that lives");
+  write(std::string(64, 'b') + ".updraft.pieces.77.owner", alive);
+  expect_right(pull(options({hub.url()})).folder);
+  std::set<std::string> left;
+  for (const auto& entry : fs::directory_iterator(blobs))
+    if (const std::string name = entry.path().filename(); name.find(".updraft.") != std::string::npos)
+      left.insert(name);
+  EXPECT_THAT(left, testing::ElementsAre(std::string(64, 'b') + ".updraft.incomplete.77",
+                                         std::string(64, 'b') + ".updraft.pieces.77.owner",
+                                         std::string(64, 'c') + ".updraft.incomplete",
+                                         std::string(64, 'c') + ".updraft.pieces"));
+}
+
+TEST_F(PullTest, AnOwnerWithTheNumberOfAnotherProcessIsDead) {
+  OwnerFile own;
+  const fs::path path = folder_.path() / "owner";
+  ASSERT_TRUE(own.claim(path));
+  EXPECT_TRUE(owner_lives(path));
+  OwnerFile second;
+  EXPECT_FALSE(second.claim(path));
+  std::string text = read_text_file(path);  // boot, process, start, namespace: another start is another process
+  const size_t start = text.find(' ', text.find(' ') + 1) + 1;
+  text.replace(start, text.find(' ', start) - start, "1");
+  std::ofstream(path) << text;
+  EXPECT_FALSE(owner_lives(path));
+  EXPECT_TRUE(second.claim(path));
+}
+
 TEST_F(PullTest, ContinuesAtTheSameByteAfterEveryKindOfCut) {
   for (const Fault& fault :
        {Fault{Fault::kCut, 100'001, 0, ""}, Fault{Fault::kStall, 77'777, 0, ""}, Fault{Fault::kNoLength, 0, 0, ""},
@@ -169,7 +309,7 @@ TEST_F(PullTest, TheNextSourceContinuesTheSameFile) {
   const PullResult result = pull(options({dying.url(), good.url()}));
   expect_right(result.folder);
   EXPECT_LE(dying.sent_bytes() + good.sent_bytes(), needed_bytes() + 100'000);
-  EXPECT_EQ(result.from.size(), 2u);
+  EXPECT_EQ(result.from.size(), 2u) << messages_;
 }
 
 TEST_F(PullTest, ALiarCostsOneFileAndIsDropped) {
