@@ -21,6 +21,7 @@ struct ModelOptions {
   std::string kv_dtype = "f16";  // KV cache: "f16" or "f32"
   int64_t context = 0;           // longest prompt + answer in tokens; 0: the model's, as memory allows
   bool exact = false;            // F32 activations also where tile instructions would split them in bf16 terms
+  bool speculate = true;         // guess tokens from what was said before and verify them: faster, the same bits
   std::string synthetic;         // instead of a path: "mistral-7b", "mistral-7b:layers=4": weights from a seed
   std::function<void(double fraction)> progress;  // of loading, 0 to 1
 };

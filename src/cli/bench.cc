@@ -53,12 +53,14 @@ ordered_json protocol_json(const BenchOptions& options) {
           {"timed_runs", p.timed_runs},
           {"max_new_tokens", p.max_new_tokens},
           {"stop_at_eos", p.stop_at_eos},
+          {"speculate", p.speculate},
           {"sampling", "greedy"},
           {"prompts_hash", measure::prompts_hash(p)},
           {"sweep",
            {{"prompts", options.sweep.prompts},
             {"depths", options.sweep.depths},
             {"batches", options.sweep.batches},
+            {"rows", options.sweep.rows},
             {"decode_tokens", options.sweep.decode_tokens},
             {"samples", options.sweep.samples},
             {"synthetic_fill", options.sweep.synthetic_fill},
@@ -96,9 +98,11 @@ void restore(const ordered_json& record, BenchOptions& options) {
     options.protocol.tasks = p.at("tasks").get<std::vector<std::string>>();
     options.protocol.warmup_runs = p.at("warmup_runs"), options.protocol.timed_runs = p.at("timed_runs");
     options.protocol.max_new_tokens = p.at("max_new_tokens"), options.protocol.stop_at_eos = p.at("stop_at_eos");
+    options.protocol.speculate = p.value("speculate", false);
     options.sweep.prompts = s.at("prompts").get<std::vector<int64_t>>();
     options.sweep.depths = s.at("depths").get<std::vector<int64_t>>();
     options.sweep.batches = s.at("batches").get<std::vector<int64_t>>();
+    options.sweep.rows = s.value("rows", std::vector<int64_t>());
     options.sweep.decode_tokens = s.at("decode_tokens"), options.sweep.samples = s.at("samples");
     options.sweep.synthetic_fill = s.at("synthetic_fill"), options.sweep.seed = s.at("seed");
   } catch (const nlohmann::json::exception& e) {
@@ -123,16 +127,24 @@ double estimated_seconds(session::Session& loaded, const BenchOptions& options, 
     for (int64_t batch : options.sweep.batches)
       seconds += measure::bytes_per_step(loaded, double(depth), batch) / bandwidth * 1.3 *
                  double(options.sweep.decode_tokens * (options.sweep.samples + 1));
+  if (p.speculate) seconds *= 2;
+  for (size_t rows = 0; !options.sweep.rows.empty() && rows <= options.sweep.rows.size(); ++rows)
+    seconds += 1.2 * step *
+               double(options.sweep.decode_tokens * (options.sweep.samples + 1) * int64_t(options.sweep.depths.size()));
   for (int64_t prompt : options.sweep.prompts) seconds += step * double(prompt) / 8 * (options.sweep.samples + 1);
   return seconds + 8;  // the second bandwidth probe
 }
 
 ordered_json measure_model(const BenchOptions& options) {
+  if (options.protocol.speculate && !options.model.synthetic.empty())
+    fail("--speculate with --synthetic: how well guesses fit says nothing where the text means nothing");
   session::LoadOptions load = options.model.load_options();
+  load.speculate = options.protocol.speculate;
   load.prefix_reuse = false;
   load.kv_tokens = std::max(task_kv_tokens(options), measure::sweep_kv_tokens(options.sweep));
   load.max_sequences = 1;
   for (int64_t batch : options.sweep.batches) load.max_sequences = std::max(load.max_sequences, batch);
+  for (int64_t rows : options.sweep.rows) load.max_sequences = std::max(load.max_sequences, rows);  // room for logits
   load.max_rows = std::max(load.max_rows, load.max_sequences);
   const compute::ReadBandwidth before = probe(options);
   const bool probe_counted = !options.no_probe && !reset_peak_resident();  // the probe's 4 GiB are not the model's
@@ -156,7 +168,7 @@ ordered_json measure_model(const BenchOptions& options) {
     measure::LocalTarget target(*loaded, interrupted());
     tasks = measure::run_protocol(target, options.protocol, show, [] { return !interrupted(); });
   }
-  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty())
+  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty() || !options.sweep.rows.empty())
     sweep = measure::run_sweep(*loaded, options.sweep, before.bytes_per_second, show, interrupted());
   bar.finish();
   record["memory"] = measure::memory_facts(*loaded);
@@ -184,8 +196,12 @@ ordered_json measure_model(const BenchOptions& options) {
 ordered_json measure_endpoint(const BenchOptions& options) {
   if (!options.model.model.empty() || !options.model.synthetic.empty())
     fail("--against measures the server's model: leave MODEL and --synthetic out (--model names one of the server's)");
-  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty() || options.no_tasks)
-    fail("--against runs the five tasks; sweeps (--prompt, --depth, --batch, --no-tasks) need a model in this process");
+  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty() || !options.sweep.rows.empty() ||
+      options.no_tasks || options.protocol.speculate)
+    fail(
+        "--against runs the tasks; sweeps (--prompt, --depth, --batch, --rows, --no-tasks) and --speculate need a "
+        "model "
+        "in this process");
   OpenAiTarget target(options.against, interrupted());
   fmt::print(stderr, "{} of {}\n", target.endpoint().model, target.endpoint().url);
   BenchOptions used = options;
@@ -294,7 +310,10 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_flag("--stop-at-eos", o.protocol.stop_at_eos,
                     "Let end-of-sequence end a run, as the article did (default: never chosen)");
   command->add_flag("--quick", o.quick, "1 + 2 runs of 32 tokens");
-  command->add_option("--tasks", o.protocol.tasks, "Only these: chinese_qa, english_qa, code, logic, long_context")
+  command
+      ->add_option("--tasks", o.protocol.tasks,
+                   "Only these: chinese_qa, english_qa, code, logic, long_context; and edit, which "
+                   "only runs when it is named")
       ->delimiter(',');
   command->add_flag("--no-tasks", o.no_tasks, "Only the sweep");
   command->add_option("--prompt", o.sweep.prompts, "Sweep: prefill of so many tokens, e.g. 256,1024")
@@ -306,6 +325,12 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_option("--batch", o.sweep.batches, "Sweep: sequences decoding together, e.g. 1,4,16")
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
+  command->add_option("--rows", o.sweep.rows, "Sweep: time of one step of so many rows beside one row, e.g. 2,4,8,16")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096));
+  command->add_flag("--speculate,!--no-speculate", o.protocol.speculate,
+                    "Run each task twice in turn, plain and speculating: what was proposed and accepted, and how much "
+                    "faster (default: off; no fraction of the read bandwidth is given with it)");
   command->add_option("--sweep-tokens", o.sweep.decode_tokens, "Sweep: tokens of one decode sample")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
@@ -335,6 +360,8 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->footer(
       "Examples:\n  updraft bench ./Mistral-7B-Instruct-v0.2 --html report.html\n"
       "  updraft bench --synthetic mistral-7b --dtype bf16 --no-tasks --prompt 256 --depth 0,4096 --batch 1,4\n"
+      "  updraft bench ./model --speculate --tasks edit --runs 10\n"
+      "  updraft bench --synthetic mistral-7b:layers=4 --no-tasks --rows 2,4,8,16\n"
       "  updraft bench ./model --record a.json; updraft bench --replay a.json --fail-below 0.95\n"
       "  updraft bench --against http://localhost:8000/v1 --model mistral --record server.json");
   command->callback([options, &exit_code] { exit_code = run(*options); });

@@ -72,10 +72,11 @@ class Conversation {
   std::string statistics() const {
     const engine::Timings& t = last_.answer.timings;
     return fmt::format(
-        "{} tokens of prompt, {} of them kept from before; {} new tokens; first after {}, then {:.1f} tokens/s",
+        "{} tokens of prompt, {} of them kept from before; {} new tokens; first after {}, then {:.1f} tokens/s, {:.1f} "
+        "a step",
         last_.answer.prompt_tokens, last_.answer.cached_tokens, last_.answer.ids.size(),
         human_duration(t.time_to_first_token_s),
-        t.decode_s > 0 ? (double(last_.answer.ids.size()) - 1) / t.decode_s : 0.0);
+        t.decode_s > 0 ? (double(last_.answer.ids.size()) - 1) / t.decode_s : 0.0, last_.answer.tokens_per_step());
   }
 
  private:
@@ -196,6 +197,7 @@ void add_chat(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<ChatOptions>();
   CLI::App* command = app.add_subcommand("chat", "A conversation on the terminal");
   options->model.add_to(*command, true);
+  options->model.add_no_speculate(*command);
   options->sampling.add_to(*command);
   command->add_option("--system", options->system, "System message");
   command->add_flag("--no-history", options->no_history, "Keep no history of what you type");

@@ -69,6 +69,12 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
                    "F32 activations everywhere (on AMX with bf16 weights the default splits them in two bf16 terms)");
 }
 
+void ModelOptions::add_no_speculate(CLI::App& command) {
+  speculate = true;
+  command.add_flag("!--no-speculate", speculate,
+                   "Compute one token a step: do not guess the next ones from what was said before (the same answer)");
+}
+
 session::LoadOptions ModelOptions::load_options() const {
   session::LoadOptions options;
   options.model = model;
@@ -78,6 +84,7 @@ session::LoadOptions ModelOptions::load_options() const {
   options.instruction_set = instruction_set;
   options.threads = threads;
   options.exact = exact;
+  options.speculate = speculate;
   if (dtype != "auto") options.dtype = parse_dtype(dtype, "--dtype");
   options.kv_dtype = parse_dtype(kv_dtype, "--kv-dtype");
   if (options.kv_dtype == DType::kBF16) fail("--kv-dtype bf16: the KV cache is kept as f16 or f32");

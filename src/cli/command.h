@@ -40,12 +40,15 @@ struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype = "f16";
   int64_t context = 0;  // 0: not given
-  std::string write;    // with --synthetic: a folder to write the weights to
+  bool speculate = false;
+  std::string write;  // with --synthetic: a folder to write the weights to
   bool offline = false;
 
   // The model may be a name (organisation/name) in place of a folder: it is pulled first when it is not in the cache.
   // `this` must outlive the parsing.
   void add_to(CLI::App& command, bool positional_model);
+  // --no-speculate, for commands that speculate unless told otherwise.
+  void add_no_speculate(CLI::App& command);
   session::LoadOptions load_options() const;  // throws Error for a value that is not known
 };
 

@@ -52,7 +52,11 @@ ordered_json answer_json(const session::TextAnswer& result) {
                        {"finish_reason", engine::name(result.answer.finish_reason)},
                        {"prompt_tokens", result.answer.prompt_tokens},
                        {"cached_tokens", result.answer.cached_tokens},
-                       {"timings", timings_json(result)}};
+                       {"timings", timings_json(result)},
+                       {"speculation",
+                        {{"proposed", result.answer.proposed},
+                         {"accepted", result.answer.accepted},
+                         {"tokens_per_step", result.answer.tokens_per_step()}}}};
   for (const engine::Token& token : result.answer.tokens) {
     ordered_json top = ordered_json::array();
     for (const auto& alternative : token.top)
@@ -207,6 +211,7 @@ void add_generate(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt, or answer many as JSON lines");
   options->model.add_to(*command, true);
+  options->model.add_no_speculate(*command);
   options->sampling.add_to(*command);
   command->add_option("PROMPT", options->prompt,
                       "Raw text (BOS is added); - reads standard input; with --chat what the user says");

@@ -77,6 +77,7 @@ struct Answer {
   int64_t steps = 0;          // that chose at least one of its tokens
   int64_t proposed = 0;       // tokens that were guessed and verified
   int64_t accepted = 0;       // of these, right
+  double tokens_per_step() const { return steps > 0 ? double(ids.size()) / double(steps) : 0; }
   Timings timings;
 };
 

@@ -79,6 +79,7 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   load.device = options.device;
   load.threads = options.threads;
   load.exact = options.exact;
+  load.speculate = options.speculate;
   load.max_sequences = 1;
   if (options.dtype != "auto") load.dtype = dtype_of(options.dtype, "dtype");
   load.kv_dtype = dtype_of(options.kv_dtype, "kv_dtype");

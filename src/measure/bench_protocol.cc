@@ -17,13 +17,13 @@ using nlohmann::ordered_json;
 
 std::vector<Task> chosen_tasks(const Protocol& protocol) {
   std::vector<Task> chosen;
-  for (const Task& task : article_tasks())
+  for (const Task& task : protocol.tasks.empty() ? article_tasks() : all_tasks())
     if (protocol.tasks.empty() ||
         std::find(protocol.tasks.begin(), protocol.tasks.end(), task.id) != protocol.tasks.end())
       chosen.push_back(task);
   for (const std::string& id : protocol.tasks) {
     std::vector<std::string_view> known;
-    for (const Task& task : article_tasks()) known.push_back(task.id);
+    for (const Task& task : all_tasks()) known.push_back(task.id);
     if (std::find(known.begin(), known.end(), id) == known.end())
       fail("--tasks {}: there is no such task; known are {}", id, fmt::join(known, ", "));
   }
@@ -68,6 +68,28 @@ ordered_json task_json(const Task& task, const std::vector<TaskRun>& runs) {
           {"samples", samples}};
 }
 
+// The same run without speculation: its time, and proof that nothing else differs.
+double plain_latency(Target& target, const Task& task, const Protocol& protocol, const TaskRun& speculating) {
+  Protocol plainly = protocol;
+  plainly.speculate = false;
+  const TaskRun plain = target.run(std::string(task.prompt), plainly);
+  if (plain.ids != speculating.ids && plain.finish_reason == speculating.finish_reason)
+    fail("{}: speculation changed the answer, which the law of the house forbids; please report it", task.id);
+  return plain.latency_s;
+}
+
+ordered_json speculation_json(const std::vector<TaskRun>& runs, const std::vector<double>& plain_latency) {
+  std::vector<double> speedup;
+  for (size_t i = 0; i < runs.size(); ++i) speedup.push_back(plain_latency[i] / runs[i].latency_s);
+  const TaskRun& last = runs.back();
+  return {{"proposed", last.proposed},
+          {"accepted", last.accepted},
+          {"tokens_per_step", last.steps > 0 ? double(last.new_tokens) / double(last.steps) : 0},
+          {"plain_latency_s", summary_json(plain_latency)},
+          {"speedup", summarize(speedup).median},
+          {"plain_samples_s", plain_latency}};
+}
+
 }  // namespace
 
 ordered_json summary_json(const std::vector<double>& samples) {
@@ -94,21 +116,27 @@ ordered_json run_protocol(Target& target, const Protocol& protocol, const Progre
   for (const Task& task : tasks) {
     report.what = fmt::format("bench: {}", task.english);
     std::vector<TaskRun> timed;
+    std::vector<double> plain;
     for (int i = 0; i < protocol.warmup_runs + protocol.timed_runs; ++i) {
       if (!keep_going()) return results;
       if (progress) progress(report);
       TaskRun run = target.run(std::string(task.prompt), protocol);
+      if (protocol.speculate && keep_going()) {
+        const double latency = plain_latency(target, task, protocol, run);
+        if (i >= protocol.warmup_runs) plain.push_back(latency);
+      }
       if (i >= protocol.warmup_runs) timed.push_back(std::move(run));
       ++report.done;
     }
     if (!keep_going()) return results;
     results.push_back(task_json(task, timed));
+    if (protocol.speculate) results.back()["speculation"] = speculation_json(timed, plain);
   }
   return results;
 }
 
 ordered_json average_row(const ordered_json& tasks) {
-  std::vector<double> latency, rates, first, prefill, decode, fraction;
+  std::vector<double> latency, rates, first, prefill, decode, fraction, tokens_per_step, speedup;
   const auto collect = [](const ordered_json& task, const char* key, std::vector<double>& into) {
     if (task.contains(key) && task[key].is_number()) into.push_back(task[key].get<double>());
   };
@@ -119,16 +147,22 @@ ordered_json average_row(const ordered_json& tasks) {
     collect(task, "prefill_tokens_per_second", prefill);
     collect(task, "decode_tokens_per_second", decode);
     collect(task, "bandwidth_fraction", fraction);
+    if (!task.contains("speculation")) continue;
+    collect(task["speculation"], "tokens_per_step", tokens_per_step);
+    collect(task["speculation"], "speedup", speedup);
   }
   const auto mean_or_null = [](const std::vector<double>& x) {
     return x.empty() ? ordered_json(nullptr) : ordered_json(summarize(x).mean);
   };
-  return {{"latency_s", mean_or_null(latency)},
-          {"tokens_per_second", mean_or_null(rates)},
-          {"time_to_first_token_s", mean_or_null(first)},
-          {"prefill_tokens_per_second", mean_or_null(prefill)},
-          {"decode_tokens_per_second", mean_or_null(decode)},
-          {"bandwidth_fraction", mean_or_null(fraction)}};
+  ordered_json row = {{"latency_s", mean_or_null(latency)},
+                      {"tokens_per_second", mean_or_null(rates)},
+                      {"time_to_first_token_s", mean_or_null(first)},
+                      {"prefill_tokens_per_second", mean_or_null(prefill)},
+                      {"decode_tokens_per_second", mean_or_null(decode)},
+                      {"bandwidth_fraction", mean_or_null(fraction)}};
+  if (!speedup.empty())
+    row["speculation"] = {{"tokens_per_step", mean_or_null(tokens_per_step)}, {"speedup", summarize(speedup).median}};
+  return row;
 }
 
 }  // namespace updraft::measure

@@ -18,7 +18,8 @@ struct Protocol {
   int timed_runs = 5;
   int64_t max_new_tokens = 120;
   bool stop_at_eos = false;        // the article's exact behaviour: a run counts the tokens it made
-  std::vector<std::string> tasks;  // ids of the article's tasks; empty: all five
+  std::vector<std::string> tasks;  // ids; empty: the article's five
+  bool speculate = false;          // every run twice in turn, plain and speculating; the answers must be equal
 };
 
 // One run of one task.
@@ -26,19 +27,25 @@ struct TaskRun {
   int64_t prompt_tokens = 0;
   int64_t new_tokens = 0;
   std::string text, finish_reason;
-  double latency_s = 0;               // request to last token
-  std::vector<double> token_times_s;  // of each token (or each piece of a stream), since the request
+  std::vector<int32_t> ids;                       // where the target knows them
+  int64_t steps = 0, proposed = 0, accepted = 0;  // of speculation
+  double latency_s = 0;                           // request to last token
+  std::vector<double> token_times_s;              // of each token (or each piece of a stream), since the request
 };
 
 class Target {
  public:
   virtual ~Target() = default;
-  virtual TaskRun run(const std::string& user_message, const Protocol&) = 0;  // throws Error
+  // Speculates if the protocol says so and the target can. Throws Error.
+  virtual TaskRun run(const std::string& user_message, const Protocol&) = 0;
 };
 
 // [{"id", "name", "name_zh", "prompt_tokens", "new_tokens", "latency_s": {...}, "tokens_per_second",
 //   "time_to_first_token_s": {...}, "prefill_tokens_per_second", "decode_tokens_per_second",
 //   "inter_token_latency_s": {"p50", "p95", "p99"}, "text", "finish_reason", "samples": [...]}, ...]
+// With speculation each also has "speculation": {"proposed", "accepted", "tokens_per_step" (of one run),
+//   "plain_latency_s": {...}, "speedup" (median over the pairs of runs of plain / speculating time),
+//   "plain_samples_s"}.
 // Stops early (fewer tasks) when `keep_going` says false between runs.
 nlohmann::ordered_json run_protocol(Target&, const Protocol&, const ProgressCallback&,
                                     const std::function<bool()>& keep_going);

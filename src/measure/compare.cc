@@ -39,8 +39,8 @@ void add_figure(Comparison& out, std::string what, const std::vector<double>& a,
 }
 
 std::vector<double> sweep_rates(const ordered_json& point) {
-  const double tokens =
-      point.value("kind", "") == "prefill" ? point.value("prompt_tokens", 0.0) : point.value("batch", 0.0);
+  const std::string kind = point.value("kind", "");
+  const double tokens = point.value(kind == "prefill" ? "prompt_tokens" : kind == "rows" ? "rows" : "batch", 0.0);
   std::vector<double> rates;
   for (double seconds : point.value("samples_s", std::vector<double>()))
     if (seconds > 0) rates.push_back(tokens / seconds);
@@ -49,6 +49,8 @@ std::vector<double> sweep_rates(const ordered_json& point) {
 
 std::string sweep_name(const ordered_json& point) {
   if (point.value("kind", "") == "prefill") return fmt::format("prefill of {} tokens", point.value("prompt_tokens", 0));
+  if (point.value("kind", "") == "rows")
+    return fmt::format("steps of {} rows at depth {}", point.value("rows", 0), point.value("depth", 0));
   return fmt::format("decode at depth {}, batch {}", point.value("depth", 0), point.value("batch", 0));
 }
 

@@ -26,6 +26,7 @@ TaskRun LocalTarget::run(const std::string& user_message, const Protocol& protoc
   request.ids = task_prompt_ids(session_, user_message);
   request.max_new_tokens = protocol.max_new_tokens;
   request.ignore_eos = !protocol.stop_at_eos;
+  request.speculate = protocol.speculate;
   const session::TextAnswer result = session_.generate(std::move(request), &cancelled_);
   if (result.answer.finish_reason == engine::FinishReason::kError) fail("{}", result.answer.error);
   TaskRun run;
@@ -33,6 +34,8 @@ TaskRun LocalTarget::run(const std::string& user_message, const Protocol& protoc
   run.new_tokens = int64_t(result.answer.ids.size());
   run.text = result.text;
   run.finish_reason = engine::name(result.answer.finish_reason);
+  run.ids = result.answer.ids;
+  run.steps = result.answer.steps, run.proposed = result.answer.proposed, run.accepted = result.answer.accepted;
   run.token_times_s = result.answer.timings.token_times_s;
   run.latency_s = run.token_times_s.empty() ? 0 : run.token_times_s.back();
   return run;
@@ -69,10 +72,12 @@ void add_bandwidth(session::Session& loaded, double read_bandwidth, ordered_json
     task["bytes_per_token"] = bytes;
     task["cache_resident"] = cache_resident(loaded);
     task["bandwidth_fraction"] = nullptr;
-    if (read_bandwidth > 0 && !cache_resident(loaded) && task["decode_tokens_per_second"].is_number()) {
+    // Where a step brings several tokens, tokens per second are no measure of bytes.
+    if (read_bandwidth > 0 && !cache_resident(loaded) && !task.contains("speculation") &&
+        task["decode_tokens_per_second"].is_number()) {
       task["bandwidth_fraction"] = bytes * task["decode_tokens_per_second"].get<double>() / read_bandwidth;
     }
-    for (const Task& known : article_tasks())
+    for (const Task& known : all_tasks())
       if (task["id"] == known.id)
         task["logits_hash"] = logits_hash(loaded, task_prompt_ids(loaded, std::string(known.prompt)));
   }

@@ -122,7 +122,9 @@ std::vector<RooflinePoint> roofline_points(const ordered_json& record, Language 
   if (per_token <= 0 || streamed <= 0) return points;
   const ordered_json average = record.value("average", ordered_json::object());
   const bool chinese = language == Language::kChinese;
-  if (const double decode = number_at(average, "decode_tokens_per_second"); decode > 0)
+  // Where a step brings several tokens, tokens per second are no measure of bytes.
+  if (const double decode = number_at(average, "decode_tokens_per_second");
+      decode > 0 && !average.contains("speculation"))
     points.push_back({chinese ? "解码" : "decode", per_token / streamed, per_token * decode});
   const ordered_json tasks = record.value("tasks", ordered_json::array());
   if (const double prefill = number_at(average, "prefill_tokens_per_second"); prefill > 0 && !tasks.empty()) {
@@ -267,6 +269,7 @@ std::string html_report(const ordered_json& record, Language language) {
   out += section(say("Prefill over prompt length", "预填充与提示长度"), draw_table(prefill_table(record, language)));
   out += section(say("Decode over depth and batch", "解码与上下文深度、批大小"),
                  draw_table(decode_table(record, language)));
+  out += section(say("Time of a step over its rows", "单步时间与行数"), draw_table(rows_table(record, language)));
   out += section(say("Roofline (orange: what this machine was measured to do)", "屋顶线 (橙色: 本机实测上限)"),
                  roofline_chart(record, language));
   out += section(say("Time between tokens", "词元间隔分布"), gap_chart(record, language));

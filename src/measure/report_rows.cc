@@ -65,8 +65,13 @@ TableText task_table(const ordered_json& record, Language language) {
                   say("First token (s)", "首词元 (s)"),
                   say("Prefill tok/s", "预填充 tok/s"),
                   say("Decode tok/s", "解码 tok/s"),
-                  say("p50/p95/p99 (ms)", "词元间隔 p50/p95/p99 (ms)"),
-                  say("Of read bandwidth", "占读带宽")};
+                  say("p50/p95/p99 (ms)", "词元间隔 p50/p95/p99 (ms)")};
+  const bool speculates = at(at(record, "protocol"), "speculate") == true;
+  if (speculates)
+    table.header.insert(table.header.end(), {say("Proposed", "推测词元"), say("Accepted", "接受"),
+                                             say("Tokens a step", "每步词元"), say("x plain", "相对普通解码")});
+  else
+    table.header.push_back(say("Of read bandwidth", "占读带宽"));
   for (const ordered_json& task : at(record, "tasks")) {
     const ordered_json& gaps = at(task, "inter_token_latency_s");
     const ordered_json& latency = at(task, "latency_s");
@@ -78,16 +83,30 @@ TableText task_table(const ordered_json& record, Language language) {
          cell(task, "tokens_per_second", "{:.2f}"), cell(at(task, "time_to_first_token_s"), "median", "{:.3f}"),
          cell(task, "prefill_tokens_per_second", "{:.1f}"), cell(task, "decode_tokens_per_second", "{:.2f}"),
          fmt::format("{}/{}/{}", cell(gaps, "p50", "{:.1f}", 1e3), cell(gaps, "p95", "{:.1f}", 1e3),
-                     cell(gaps, "p99", "{:.1f}", 1e3)),
-         fraction_cell(task, say)});
+                     cell(gaps, "p99", "{:.1f}", 1e3))});
+    std::vector<std::string>& row = table.rows.back();
+    const ordered_json& guesses = at(task, "speculation");
+    if (speculates)
+      row.insert(row.end(), {cell(guesses, "proposed", "{:.0f}"), cell(guesses, "accepted", "{:.0f}"),
+                             cell(guesses, "tokens_per_step", "{:.2f}"), cell(guesses, "speedup", "{:.2f}")});
+    else
+      row.push_back(fraction_cell(task, say));
   }
   const ordered_json& average = at(record, "average");
   if (average.is_object() && !table.rows.empty()) {
-    table.rows.push_back(
-        {say("Average", "平均"), "", "", cell(average, "latency_s", "{:.3f}"),
-         cell(average, "tokens_per_second", "{:.2f}"), cell(average, "time_to_first_token_s", "{:.3f}"),
-         cell(average, "prefill_tokens_per_second", "{:.1f}"), cell(average, "decode_tokens_per_second", "{:.2f}"), "",
-         at(average, "bandwidth_fraction").is_number() ? fraction_cell(average, say) : table.rows.front().back()});
+    table.rows.push_back({say("Average", "平均"), "", "", cell(average, "latency_s", "{:.3f}"),
+                          cell(average, "tokens_per_second", "{:.2f}"),
+                          cell(average, "time_to_first_token_s", "{:.3f}"),
+                          cell(average, "prefill_tokens_per_second", "{:.1f}"),
+                          cell(average, "decode_tokens_per_second", "{:.2f}"), ""});
+    std::vector<std::string>& row = table.rows.back();
+    const ordered_json& guesses = at(average, "speculation");
+    if (speculates)
+      row.insert(row.end(), {"", "", cell(guesses, "tokens_per_step", "{:.2f}"),
+                             cell(guesses, "speedup", "{:.2f}") + say(" (median)", " (中位数)")});
+    else
+      row.push_back(at(average, "bandwidth_fraction").is_number() ? fraction_cell(average, say)
+                                                                  : table.rows.front().back());
     table.last_row_is_total = true;
   }
   return table;
@@ -128,6 +147,26 @@ TableText decode_table(const ordered_json& record, Language language) {
                     say("Read per step", "每步读取"),
                     say("Of read bandwidth", "占读带宽"),
                     say("Depth fill", "填充方式")};
+  return table;
+}
+
+TableText rows_table(const ordered_json& record, Language language) {
+  const Words say{language};
+  TableText table;
+  for (const ordered_json& point : at(record, "sweep")) {
+    if (at(point, "kind") != "rows") continue;
+    const ordered_json& step = at(point, "step_s");
+    table.rows.push_back({cell(point, "depth", "{:.0f}"), cell(point, "rows", "{:.0f}"),
+                          cell(step, "median", "{:.2f}", 1e3), cell(step, "min", "{:.2f}", 1e3),
+                          cell(step, "max", "{:.2f}", 1e3), cell(point, "times_one_row", "{:.3f}")});
+  }
+  if (!table.rows.empty())
+    table.header = {say("Depth", "上下文深度"),
+                    say("Rows of one step", "单步行数"),
+                    say("Step (ms, median)", "单步 (ms, 中位数)"),
+                    say("min", "最小"),
+                    say("max", "最大"),
+                    say("x one row", "相对单行")};
   return table;
 }
 

@@ -20,6 +20,7 @@ struct TableText {
 TableText task_table(const nlohmann::ordered_json& record, Language);
 TableText prefill_table(const nlohmann::ordered_json& record, Language);  // empty header: there was no such sweep
 TableText decode_table(const nlohmann::ordered_json& record, Language);
+TableText rows_table(const nlohmann::ordered_json& record, Language);
 // ("Model", "Mistral-7B-Instruct-v0.2, bf16, ..."), ...
 std::vector<std::pair<std::string, std::string>> fact_rows(const nlohmann::ordered_json& record, Language);
 // Sentences that a reader must not miss: synthetic weights, cache-resident, a run that was stopped.

@@ -100,7 +100,7 @@ std::string terminal_report(const ordered_json& record, Language language) {
   std::string out;
   for (const auto& [name, value] : fact_rows(record, language)) out += padded(name, 16, false) + value + "\n";
   out += "\n" + draw_table(task_table(record, language)) + draw_table(prefill_table(record, language)) +
-         draw_table(decode_table(record, language));
+         draw_table(decode_table(record, language)) + draw_table(rows_table(record, language));
   if (record.contains("tasks"))
     for (const ordered_json& task : record["tasks"]) out += example(task, language);
   for (const std::string& warning : warnings(record, language)) out += warning + "\n";
@@ -114,7 +114,8 @@ std::string markdown_report(const ordered_json& record, Language language) {
   facts.header = {"", ""};
   for (const auto& [name, value] : fact_rows(record, language)) facts.rows.push_back({name, value});
   out += markdown_table(facts) + markdown_table(task_table(record, language)) +
-         markdown_table(prefill_table(record, language)) + markdown_table(decode_table(record, language));
+         markdown_table(prefill_table(record, language)) + markdown_table(decode_table(record, language)) +
+         markdown_table(rows_table(record, language));
   if (!record.contains("tasks")) return out;
   for (const ordered_json& task : record["tasks"]) {
     out +=
@@ -130,7 +131,7 @@ std::string csv_report(const ordered_json& record) {
   std::string out =
       "kind,name,prompt_tokens,new_tokens,depth,batch,latency_s,tokens_per_second,time_to_first_token_s,"
       "prefill_tokens_per_second,decode_tokens_per_second,inter_token_p50_s,inter_token_p95_s,inter_token_p99_s,"
-      "bytes_per_step,bandwidth_fraction\n";
+      "bytes_per_step,bandwidth_fraction,proposed,accepted,tokens_per_step,speedup,rows,step_s,times_one_row\n";
   const auto number = [](const ordered_json& object, const char* key) {
     const std::string text = cell(object, key, "{:.9g}");
     return text == "-" ? std::string() : text;
@@ -141,19 +142,22 @@ std::string csv_report(const ordered_json& record) {
   };
   for (const ordered_json& task : record.value("tasks", ordered_json::array())) {
     const ordered_json& gaps = part(task, "inter_token_latency_s");
-    out += fmt::format("task,{},{},{},,,{},{},{},{},{},{},{},{},{},{}\n", quoted(task.value("id", "")),
-                       number(task, "prompt_tokens"), number(task, "new_tokens"),
-                       number(part(task, "latency_s"), "mean"), number(task, "tokens_per_second"),
-                       number(part(task, "time_to_first_token_s"), "median"), number(task, "prefill_tokens_per_second"),
-                       number(task, "decode_tokens_per_second"), number(gaps, "p50"), number(gaps, "p95"),
-                       number(gaps, "p99"), number(task, "bytes_per_token"), number(task, "bandwidth_fraction"));
+    out += fmt::format(
+        "task,{},{},{},,,{},{},{},{},{},{},{},{},{},{},{},{},{},{},,,\n", quoted(task.value("id", "")),
+        number(task, "prompt_tokens"), number(task, "new_tokens"), number(part(task, "latency_s"), "mean"),
+        number(task, "tokens_per_second"), number(part(task, "time_to_first_token_s"), "median"),
+        number(task, "prefill_tokens_per_second"), number(task, "decode_tokens_per_second"), number(gaps, "p50"),
+        number(gaps, "p95"), number(gaps, "p99"), number(task, "bytes_per_token"), number(task, "bandwidth_fraction"),
+        number(part(task, "speculation"), "proposed"), number(part(task, "speculation"), "accepted"),
+        number(part(task, "speculation"), "tokens_per_step"), number(part(task, "speculation"), "speedup"));
   }
   for (const ordered_json& point : record.value("sweep", ordered_json::array()))
-    out += fmt::format("{},,{},,{},{},,,,{},{},,,,{},{}\n", point.value("kind", ""), number(point, "prompt_tokens"),
-                       number(point, "depth"), number(point, "batch"),
+    out += fmt::format("{},,{},,{},{},,,,{},{},,,,{},{},,,,,{},{},{}\n", point.value("kind", ""),
+                       number(point, "prompt_tokens"), number(point, "depth"), number(point, "batch"),
                        number(part(point, "prefill_tokens_per_second"), "median"),
                        number(part(point, "decode_tokens_per_second"), "median"), number(point, "bytes_per_step"),
-                       number(point, "bandwidth_fraction"));
+                       number(point, "bandwidth_fraction"), number(point, "rows"),
+                       number(part(point, "step_s"), "median"), number(point, "times_one_row"));
   return out;
 }
 

@@ -44,8 +44,8 @@ class Rig {
     workspace_.kv->fill_pages(pages, seed_);
   }
 
-  // Rows [position, position + count) of each sequence in one step; logits of the last row of each when asked for.
-  void step(int64_t sequences, int64_t position, int64_t count, bool logits) {
+  // Rows [position, position + count) of each sequence in one step; logits of the last `chosen` rows of each.
+  void step(int64_t sequences, int64_t position, int64_t count, int64_t chosen) {
     in_.clear();
     for (int64_t s = 0; s < sequences; ++s) {
       in_.sequence.push_back(
@@ -58,15 +58,15 @@ class Rig {
         in_.sequences.push_back(int32_t(s));
         in_.rope_tables.push_back(0);
       }
-      if (logits) in_.output_rows.push_back(int32_t((s + 1) * count - 1));
+      for (int64_t i = count - chosen; i < count; ++i) in_.output_rows.push_back(int32_t(s * count + i));
     }
     compute::SampleRules greedy;
     greedy.top_logprobs = -1;
-    if (logits) in_.rules.assign(size_t(sequences), greedy);
+    in_.rules.assign(in_.output_rows.size(), greedy);
     compute::Machine& machine = engine_.machine();
     machine.run({in_.rows(), int64_t(in_.output_rows.size())}, [&] {
       decoder_.forward(machine, in_, ropes_, workspace_);
-      if (logits) machine.sample(in_, workspace_.logits, samples_);
+      if (chosen > 0) machine.sample(in_, workspace_.logits, samples_);
     });
     const compute::StepStatus status = machine.finish();
     if (!status.ok) fail("{}", status.error);
@@ -90,7 +90,7 @@ void prefill(Rig& rig, int64_t sequences, int64_t tokens) {
   const int64_t chunk = std::max<int64_t>(1, rig.max_rows() / sequences);
   for (int64_t at = 0; at < tokens; at += chunk) {
     const int64_t count = std::min(chunk, tokens - at);
-    rig.step(sequences, at, count, at + count == tokens);
+    rig.step(sequences, at, count, at + count == tokens ? 1 : 0);
   }
 }
 
@@ -126,7 +126,7 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
   std::vector<double> steps, rates;
   for (int i = 0; i <= options.samples; ++i) {
     const double seconds = timed([&] {
-      for (int64_t token = 0; token < options.decode_tokens; ++token) rig.step(batch, depth + token, 1, true);
+      for (int64_t token = 0; token < options.decode_tokens; ++token) rig.step(batch, depth + token, 1, 1);
     });
     if (i == 0) continue;
     steps.push_back(seconds / double(options.decode_tokens));
@@ -149,6 +149,36 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
           {"samples_s", steps}};
 }
 
+// Samples of every number of rows in turn, so that a change of the machine's speed meets them all alike.
+void rows_points(session::Session& loaded, const SweepOptions& options, int64_t depth, ordered_json& points) {
+  std::vector<int64_t> rows = options.rows;
+  rows.insert(rows.begin(), 1);
+  Rig rig(loaded, 1, depth + *std::max_element(rows.begin(), rows.end()), options.seed);
+  if (depth > 0) {
+    if (options.synthetic_fill)
+      rig.fill(1, depth);
+    else
+      prefill(rig, 1, depth);
+  }
+  std::vector<std::vector<double>> steps(rows.size()), ratios(rows.size());
+  for (int sample = 0; sample <= options.samples; ++sample)
+    for (size_t r = 0; r < rows.size(); ++r) {
+      const double seconds = timed([&] {
+        for (int64_t i = 0; i < options.decode_tokens; ++i) rig.step(1, depth, rows[r], rows[r]);
+      });
+      if (sample == 0) continue;
+      steps[r].push_back(seconds / double(options.decode_tokens));
+      ratios[r].push_back(steps[r].back() / steps[0].back());
+    }
+  for (size_t r = 1; r < rows.size(); ++r)
+    points.push_back({{"kind", "rows"},
+                      {"depth", depth},
+                      {"rows", rows[r]},
+                      {"step_s", summary_json(steps[r])},
+                      {"times_one_row", summarize(ratios[r]).median},
+                      {"samples_s", steps[r]}});
+}
+
 }  // namespace
 
 int64_t sweep_kv_tokens(const SweepOptions& options) {
@@ -156,25 +186,29 @@ int64_t sweep_kv_tokens(const SweepOptions& options) {
   for (int64_t prompt : options.prompts) most = std::max(most, prompt + 256);
   constexpr int64_t kPageSlack = 256;  // whole pages for every sequence
   for (int64_t depth : options.depths)
+    for (int64_t rows : options.rows) most = std::max(most, depth + rows + kPageSlack);
+  for (int64_t depth : options.depths)
     for (int64_t batch : options.batches) most = std::max(most, batch * (depth + options.decode_tokens + kPageSlack));
   return most;
 }
 
 ordered_json run_sweep(session::Session& loaded, const SweepOptions& options, double read_bandwidth,
                        const ProgressCallback& progress, const std::atomic<bool>& cancelled) {
-  Progress report{"sweep", 0, int64_t(options.prompts.size() + options.depths.size() * options.batches.size()),
-                  "points"};
+  const size_t depths = options.depths.size() * (options.batches.size() + (options.rows.empty() ? 0 : 1));
+  Progress report{"sweep", 0, int64_t(options.prompts.size() + depths), "points"};
   ordered_json points = ordered_json::array();
-  const auto add = [&](const auto& point) {
+  const auto add = [&](const auto& measure) {
     if (cancelled) return;
     if (progress) progress(report);
-    points.push_back(point());
+    measure();
     ++report.done;
   };
-  for (int64_t prompt : options.prompts) add([&] { return prefill_point(loaded, options, prompt); });
+  for (int64_t prompt : options.prompts) add([&] { points.push_back(prefill_point(loaded, options, prompt)); });
   for (int64_t depth : options.depths)
     for (int64_t batch : options.batches)
-      add([&] { return decode_point(loaded, options, depth, batch, read_bandwidth); });
+      add([&] { points.push_back(decode_point(loaded, options, depth, batch, read_bandwidth)); });
+  for (int64_t depth : options.depths)
+    if (!options.rows.empty()) add([&] { rows_points(loaded, options, depth, points); });
   return points;
 }
 

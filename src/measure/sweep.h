@@ -1,6 +1,7 @@
-// Sweeps: prefill speed over prompt lengths, decode speed over context depth and batch. Rows are built by hand on the
-// engine's own machine and KV cache while the engine is idle, so that a depth of 32k can be measured without computing
-// 32k tokens: the pages are filled with seeded K and V (`depth_fill: synthetic`), which reads the same bytes.
+// Sweeps: prefill speed over prompt lengths, decode speed over context depth and batch, time of a step over its rows.
+// Rows are built by hand on the engine's own machine and KV cache while the engine is idle, so that a depth of 32k can
+// be measured without computing 32k tokens: the pages are filled with seeded K and V (`depth_fill: synthetic`), which
+// reads the same bytes.
 #pragma once
 
 #include <atomic>
@@ -17,6 +18,7 @@ struct SweepOptions {
   std::vector<int64_t> prompts;       // tokens to prefill; empty: no prefill sweep
   std::vector<int64_t> depths = {0};  // context before the first measured token
   std::vector<int64_t> batches;       // sequences decoding together; empty: no decode sweep
+  std::vector<int64_t> rows;          // of one sequence in one step, as speculation verifies them; empty: no such sweep
   int64_t decode_tokens = 32;         // steps of one sample
   int samples = 5;                    // after one that is not counted
   bool synthetic_fill = true;         // false: prefill the depth for real
@@ -28,7 +30,9 @@ int64_t sweep_kv_tokens(const SweepOptions&);
 
 // [{"kind": "prefill", "prompt_tokens", "prefill_tokens_per_second": {...}, "samples_s": [...]},
 //  {"kind": "decode", "depth", "batch", "depth_fill", "decode_tokens_per_second": {...} (of all sequences together),
-//   "step_s": {...}, "bytes_per_step", "bandwidth_fraction" | null, "samples_s": [...]}, ...]
+//   "step_s": {...}, "bytes_per_step", "bandwidth_fraction" | null, "samples_s": [...]},
+//  {"kind": "rows", "depth", "rows", "step_s": {...}, "times_one_row" (median over samples taken in turn),
+//   "samples_s": [...]}, ...]
 // read_bandwidth 0: not measured, every bandwidth_fraction is null.
 nlohmann::ordered_json run_sweep(session::Session&, const SweepOptions&, double read_bandwidth, const ProgressCallback&,
                                  const std::atomic<bool>& cancelled);

@@ -146,6 +146,7 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   engine_options.max_rows = options.max_rows;
   engine_options.max_sequences = options.max_sequences;
   engine_options.prefix_reuse = options.prefix_reuse;
+  engine_options.speculation.on = options.speculate;
   // transformers only warns beyond max_position_embeddings, and `dynamic` RoPE is made for it: who asks for more gets
   // it.
   const int64_t longest = options.context.value_or(std::max(opened.config().max_context, options.kv_tokens));
@@ -234,6 +235,7 @@ std::unique_ptr<Generation> Session::submit(TextRequest request) {
   r.max_new_tokens = request.max_new_tokens;
   r.min_new_tokens = request.min_new_tokens;
   r.ignore_eos = request.ignore_eos;
+  r.speculate = request.speculate;
   r.context = request.context ? request.context : context_;
   r.eos_ids = checkpoint_->generation_config().eos_ids;
   if (r.eos_ids.empty()) r.eos_ids = checkpoint_->config().eos_ids;

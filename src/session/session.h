@@ -36,6 +36,7 @@ struct LoadOptions {
   int64_t max_rows = 512;
   int64_t max_sequences = 16;
   bool prefix_reuse = true;  // bench: off, so that every run computes its prompt
+  bool speculate = true;     // bench: off unless asked for; the same answers either way
   ProgressCallback progress;
 };
 
@@ -61,6 +62,7 @@ struct TextRequest {
   bool ignore_eos = false;
   std::vector<std::string> stop;
   bool include_stop = false;
+  bool speculate = true;                          // where the session may
   std::optional<int64_t> context;                 // of the sequence's RoPE table; default prompt + max_new_tokens
   std::function<void(std::string_view)> on_text;  // certain text as it comes
 };

@@ -22,7 +22,7 @@ const ComparedFigure& figure(const Comparison& comparison, const std::string& wh
 TEST(Compare, EqualRecordsHaveRatioOneAndNoDifferences) {
   const Comparison same = compare_records(example_record(), example_record());
   EXPECT_TRUE(same.differences.empty());
-  EXPECT_EQ(same.figures.size(), 6u);  // two tasks twice, two points of the sweep
+  EXPECT_EQ(same.figures.size(), 7u);  // two tasks twice, three points of the sweep
   for (const ComparedFigure& f : same.figures) {
     EXPECT_DOUBLE_EQ(f.ratio, 1) << f.what;
     EXPECT_LE(f.low_95, 1);

@@ -54,7 +54,13 @@ inline nlohmann::ordered_json example_record(double tokens_per_second = 10) {
                                {"step_s", measure::summary_json({0.1, 0.0976})},
                                {"bytes_per_step", 16e9},
                                {"bandwidth_fraction", 0.88},
-                               {"samples_s", {0.1, 0.0976}}}};
+                               {"samples_s", {0.1, 0.0976}}},
+                              {{"kind", "rows"},
+                               {"depth", 0},
+                               {"rows", 4},
+                               {"step_s", measure::summary_json({0.1, 0.1})},
+                               {"times_one_row", 1.03},
+                               {"samples_s", {0.1, 0.1}}}};
   return {
       {"schema", measure::kRunRecordSchema},
       {"created", "2026-11-23T15:04:05Z"},

@@ -69,7 +69,7 @@ TEST(Report, HtmlIsWellFormedAndLoadsNothing) {
 
 TEST(Report, BothLanguagesHaveTheSameTables) {
   const ordered_json record = example_record();
-  for (const auto& table : {&task_table, &prefill_table, &decode_table}) {
+  for (const auto& table : {&task_table, &prefill_table, &decode_table, &rows_table}) {
     const TableText english = table(record, Language::kEnglish), chinese = table(record, Language::kChinese);
     ASSERT_EQ(english.header.size(), chinese.header.size());
     EXPECT_NE(english.header, chinese.header);
@@ -119,7 +119,7 @@ TEST(Report, Warnings) {
 TEST(Report, CsvLinesHaveTheHeadersColumns) {
   const std::string csv = csv_report(example_record());
   const std::vector<size_t> counts = csv_columns(csv);
-  ASSERT_EQ(counts.size(), 5u);
+  ASSERT_EQ(counts.size(), 6u);
   for (size_t count : counts) EXPECT_EQ(count, counts.front()) << csv;
   std::istringstream lines(csv);
   std::string line;
@@ -149,6 +149,11 @@ TEST(Report, CsvLinesHaveTheHeadersColumns) {
   EXPECT_EQ(column(line, "decode_tokens_per_second"), "40.5");
   EXPECT_EQ(column(line, "bytes_per_step"), "1.6e+10");
   EXPECT_EQ(column(line, "bandwidth_fraction"), "0.88");
+  std::getline(lines, line);
+  EXPECT_EQ(column(line, "kind"), "rows");
+  EXPECT_EQ(column(line, "rows"), "4");
+  EXPECT_EQ(column(line, "step_s"), "0.1");
+  EXPECT_EQ(column(line, "times_one_row"), "1.03");
 }
 
 TEST(Report, MarkdownTablesKeepTheirColumns) {

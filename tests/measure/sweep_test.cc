@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "measure/local_target.h"
+#include "measure/report_rows.h"
 #include "measure/run_record.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temporary_folder.h"
@@ -61,6 +62,53 @@ TEST_F(SmallModel, SyntheticAndRealFillRun) {
     // K and V of 3 sequences, 2 layers, 2 heads of 8, F16, at depth 130 + 1.5: what batch 3 adds to batch 1.
     EXPECT_DOUBLE_EQ(points[5]["bytes_per_step"].get<double>() - points[4]["bytes_per_step"].get<double>(),
                      2 * 131.5 * 2 * 2 * 2 * 8 * 2);
+  }
+}
+
+TEST_F(SmallModel, RowsOfOneStepAreTimedBesideOneRow) {
+  SweepOptions sweep;
+  sweep.depths = {0, 70};
+  sweep.rows = {1, 4, 9};
+  sweep.decode_tokens = 2;
+  sweep.samples = 3;
+  load(sweep_kv_tokens(sweep), 9);
+  const ordered_json points = run_sweep(*session_, sweep, 1e15, {}, go_on_);
+  ASSERT_EQ(points.size(), 6u);
+  EXPECT_EQ(points[5]["kind"], "rows");
+  EXPECT_EQ(points[5]["depth"], 70);
+  EXPECT_EQ(points[5]["rows"], 9);
+  EXPECT_EQ(points[5]["samples_s"].size(), 3u);
+  for (const ordered_json& point : points) EXPECT_GT(point["times_one_row"].get<double>(), 0);
+}
+
+TEST_F(SmallModel, SpeculationIsMeasuredBesidePlainDecoding) {
+  load(2048, 1);
+  Protocol protocol;
+  protocol.warmup_runs = 0;
+  protocol.timed_runs = 2;
+  protocol.max_new_tokens = 60;
+  protocol.tasks = {"edit", "logic"};
+  protocol.speculate = true;
+  LocalTarget target(*session_, go_on_);
+  ordered_json tasks = run_protocol(target, protocol, {}, [] { return true; });
+  ASSERT_EQ(tasks.size(), 2u);
+  EXPECT_EQ(tasks[1]["id"], "edit");
+  add_bandwidth(*session_, 1e9, tasks);
+  for (const ordered_json& task : tasks) {
+    const ordered_json& guesses = task["speculation"];
+    EXPECT_EQ(guesses["plain_samples_s"].size(), 2u);
+    EXPECT_GT(guesses["speedup"].get<double>(), 0);
+    EXPECT_GE(guesses["tokens_per_step"].get<double>(), 1);
+    EXPECT_LE(guesses["accepted"], guesses["proposed"]);
+    EXPECT_TRUE(task["bandwidth_fraction"].is_null());
+  }
+  const ordered_json average = average_row(tasks);
+  EXPECT_GT(average["speculation"]["speedup"].get<double>(), 0);
+  const ordered_json record = {{"protocol", {{"speculate", true}}}, {"tasks", tasks}, {"average", average}};
+  for (Language language : {Language::kEnglish, Language::kChinese}) {
+    const TableText table = task_table(record, language);
+    ASSERT_EQ(table.rows.size(), 3u);
+    for (const auto& row : table.rows) EXPECT_EQ(row.size(), table.header.size());
   }
 }
 
