@@ -56,34 +56,30 @@ struct LinearKernels {
                 const float* up_bias, float* out, int64_t stride);
 };
 
-// One block of columns of one panel times `tiles` tiles of activations: y[tile] = (first ? 0 : y[tile]) + ...
+// One block of columns of one panel times one or two tiles of activations: y = (first ? 0 : y) + ...
 struct TileProduct {
   const bfloat16_t* w = nullptr;  // [block / 32][2 halves of the panel][16 pairs of k, 16 rows, 2]
   int64_t block = 0;              // columns, a multiple of 32
-  const bfloat16_t* a = nullptr;  // [pair of tiles][block / 32][2 tiles][16, 32]; a single tile: [block / 32][16, 32]
-  int64_t pair_stride = 0;        // elements of a from one pair to the next
-  int64_t tiles = 0;
+  const bfloat16_t* a = nullptr;  // [block / 32][2 tiles][terms][16, 32]; a_step elements from 32 columns to the next
+  int64_t a_step = 0;
+  int tiles = 1;  // 1 or 2
   bool first = false;
-  float* y = nullptr;  // [tile][2 halves][16, 16]
-  // Asked for ahead, into L2: the weights of the following call, and for every pair a piece of the next block of
-  // activations, next_a_stride bytes from pair to pair.
-  const char* next_w = nullptr;
-  const char* next_a = nullptr;
-  int64_t next_a_stride = 0;
-  int64_t next_a_lines = 0;
+  float* y = nullptr;  // [tiles][16 tokens][32]
+  // Asked for ahead into L2, spread over the block's steps: what comes after this block of columns.
+  const char* later_w = nullptr;
+  const char* later_a = nullptr;
+  int64_t later_w_lines = 0, later_a_lines = 0;
 };
 
-// Products on tile registers (AMX), for bf16 weights in pairs (PanelLayout::kPairs). A tile of activations is 16 rows
-// of 32 columns of bf16; its rows are the terms of tokens, side by side. The same sum for an output whatever else is in
-// the tile: one chain over k, through memory between blocks.
+// Products on tile registers (AMX), for bf16 weights in pairs (PanelLayout::kPairs). A tile of activations is one bf16
+// term of 16 tokens, 32 columns. An output is one chain over k, through memory between blocks, in each step of 32
+// columns term after term: the same sum whatever else is in the tile.
 struct TileKernels {
-  // Between configure and release the calling thread may use tile(). `rows`: used rows of every activation tile, 1..16.
+  // Between configure and release the calling thread may multiply. `rows`: used rows of every tile of activations and
+  // sums, 1..16.
   void (*configure)(int rows);
   void (*release)();
-  void (*multiply)(const TileProduct& product);
-  // The sums of one tile's terms, in order: y as above becomes out [tokens, 32]. May work in place on a tile's own
-  // memory and below it.
-  void (*add_terms)(const float* y, int64_t tokens, int terms, float* out);
+  void (*multiply)(const TileProduct& product, int terms);
 };
 
 // Element by element: the functions of vector_math.h, for tests and benchmarks.

@@ -49,6 +49,7 @@ class Linear {
   struct Scratch;  // one member's memory
   struct Group;
   Scratch scratch_of(int member) const;
+  int64_t single_floats(int64_t padded_columns) const;
   void multiply_chunk(const CpuMatrix& w, const LinearInput& in, const LinearOutput& out);
   void prepare(const LinearInput& in, const Shape& shape, int64_t tile, Scratch& scratch) const;
   void pack_activations(const float* const* rows, const Shape& shape, int64_t tile, float* activations) const;
