@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/half.h"
+#include "base/quantized_rows.h"
 #include "base/thread_team.h"
 #include "compute/cpu/instruction_set.h"
 #include "compute/machine.h"
@@ -35,6 +36,37 @@ class Noise final : public RowSource {
   }
 };
 
+// Integers of a trained weight's size, likewise.
+class NoiseIntegers final : public QuantizedRowSource {
+ public:
+  NoiseIntegers(int64_t rows, int64_t columns, const QuantizedFormat& format)
+      : QuantizedRowSource(rows, columns, format) {}
+  void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
+    uint32_t state = uint32_t(begin) * 2654435761u + 12345u;
+    for (int64_t i = 0; i < (end - begin) * columns(); ++i) {
+      state = state * 1664525u + 1013904223u;
+      out.integers[i] = uint8_t((state >> 24) & uint32_t(format().largest()));
+    }
+    for (int64_t i = 0; i < (end - begin) * format().groups(columns()); ++i) {
+      out.scales[i] = 0x1800;
+      if (format().offset != Offset::kNone) out.offsets[i] = 0x9800;
+    }
+  }
+};
+
+// What a matrix is made from: F32, F16, BF16 or an integer format.
+struct Kept {
+  Packing packing = Packing::kF32;
+  QuantizedFormat format;
+
+  std::string label() const { return is_integer(packing) ? updraft::name(format) : std::string(name(packing)); }
+  RowSourcePtr source(int64_t rows, int64_t columns) const {
+    if (is_integer(packing)) return std::make_shared<NoiseIntegers>(rows, columns, format);
+    const DType type = packing == Packing::kF32 ? DType::kF32 : packing == Packing::kF16 ? DType::kF16 : DType::kBF16;
+    return std::make_shared<Noise>(rows, columns, type);
+  }
+};
+
 // As many copies of a matrix as exceed the last-level cache, so that decode reads memory and not cache.
 struct Product {
   std::vector<Weight> weights;
@@ -43,14 +75,14 @@ struct Product {
   Norm norm;
 };
 
-Product make_product(Machine& machine, Packing packing, int64_t outputs, int64_t columns, int64_t rows, int64_t bytes) {
+Product make_product(Machine& machine, const Kept& kept, int64_t outputs, int64_t columns, int64_t rows,
+                     int64_t bytes) {
   Product p;
-  const DType type = packing == Packing::kF32 ? DType::kF32 : packing == Packing::kF16 ? DType::kF16 : DType::kBF16;
   MatrixSource source;
-  source.parts.push_back({std::make_shared<Noise>(outputs, columns, type), nullptr});
+  source.parts.push_back({kept.source(outputs, columns), nullptr});
   int64_t total = 0;
   do {
-    p.weights.push_back(machine.pack(source, packing));
+    p.weights.push_back(machine.pack(source, kept.packing));
     total += p.weights.back()->bytes;
   } while (total < bytes);
   p.in = machine.allocate_rows(rows, columns);
@@ -69,7 +101,7 @@ Product make_product(Machine& machine, Packing packing, int64_t outputs, int64_t
 
 enum class Verb { kProjectAdd, kGatedProject, kLogits };
 
-void run(benchmark::State& state, const std::string& set, Activations activations, Verb verb, Packing packing,
+void run(benchmark::State& state, const std::string& set, Activations activations, Verb verb, const Kept& kept,
          int64_t outputs, int64_t columns, int64_t rows, int threads) {
   MachineOptions options;
   options.instruction_set = set;
@@ -77,7 +109,7 @@ void run(benchmark::State& state, const std::string& set, Activations activation
   options.threads = threads;
   const std::unique_ptr<Machine> machine = make_cpu(options);
   const int64_t enough = rows <= 16 ? int64_t(2) << 30 : 1;
-  const Product p = make_product(*machine, packing, outputs, columns, rows, enough);
+  const Product p = make_product(*machine, kept, outputs, columns, rows, enough);
   size_t next = 0;
   for (auto _ : state) {
     const Weight& w = p.weights[next++ % p.weights.size()];
@@ -144,16 +176,26 @@ void add_products(int threads) {
                           {"project_add/down", Verb::kProjectAdd, 4096, 14336},
                           {"gated_project/gate_up", Verb::kGatedProject, 28672, 4096},
                           {"logits/head", Verb::kLogits, 32000, 4096}};
+  std::vector<Kept> kinds = {{Packing::kF32, {}}, {Packing::kF16, {}}, {Packing::kBF16, {}}};
+  for (const auto& [bits, group, offset] : {std::tuple(8, 128, Offset::kNone), std::tuple(4, 128, Offset::kNone),
+                                            std::tuple(4, 128, Offset::kPoint), std::tuple(4, 32, Offset::kMinimum)}) {
+    QuantizedFormat format;
+    format.bits = bits;
+    format.group = group;
+    format.offset = offset;
+    kinds.push_back({packing_of(format), format});
+  }
   for (const cpu::InstructionSet& set : cpu::available_instruction_sets())
     for (const Shape& shape : shapes)
-      for (Packing packing : {Packing::kF32, Packing::kF16, Packing::kBF16})
+      for (const Kept& kept : kinds)
         for (int64_t rows : {1, 2, 4, 8, 16, 32, 64, 256}) {
-          if (set.tiles != nullptr && packing != Packing::kBF16) continue;  // the same as without tiles
+          if (set.tiles != nullptr && (kept.packing == Packing::kF32 || kept.packing == Packing::kF16))
+            continue;  // the same as without tiles
           benchmark::RegisterBenchmark(
-              fmt::format("{}/{}/{}/rows:{}/threads:{}", shape.name, set.name, name(packing), rows, threads).c_str(),
+              fmt::format("{}/{}/{}/rows:{}/threads:{}", shape.name, set.name, kept.label(), rows, threads).c_str(),
               [=](benchmark::State& state) {
-                run(state, set.name, set.tiles != nullptr ? Activations::kBF16x2 : Activations::kF32, shape.verb,
-                    packing, shape.outputs, shape.columns, rows, threads);
+                run(state, set.name, set.tiles != nullptr ? Activations::kBF16x2 : Activations::kF32, shape.verb, kept,
+                    shape.outputs, shape.columns, rows, threads);
               })
               ->Unit(benchmark::kMillisecond)
               ->MeasureProcessCPUTime()

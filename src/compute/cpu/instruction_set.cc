@@ -68,13 +68,16 @@ bool has_tiles() {
 bool has_avx_vnni() { return has_avx2() && has(cpuid(7, 1).eax, 4); }
 bool has_avx512_vnni() { return has_avx512() && has(cpuid(7, 0).ecx, 11); }
 
+bool has_amx_int8() { return has_avx512_vnni() && has_tiles() && has(cpuid(7, 0).edx, 25); }
+
 std::vector<InstructionSet> find_instruction_sets() {
   std::vector<InstructionSet> sets;
   const IntegerKernels* narrow = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
   const IntegerKernels* wide = has_avx512_vnni() ? &integer_avx512vnni() : narrow;
   if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, narrow});
   if (has_avx512()) sets.push_back({"avx512", &kernels_avx512(), nullptr, wide});
-  if (has_avx512() && has_tiles()) sets.push_back({"avx512+amx", &kernels_avx512(), &kernels_amx(), wide});
+  if (has_avx512() && has_tiles())
+    sets.push_back({"avx512+amx", &kernels_avx512(), &kernels_amx(), has_amx_int8() ? &integer_amx() : wide});
   return sets;
 }
 
@@ -83,6 +86,7 @@ std::vector<const IntegerKernels*> find_integer_kernels() {
   if (has_avx2()) found.push_back(&integer_avx2());
   if (has_avx_vnni()) found.push_back(&integer_avxvnni());
   if (has_avx512_vnni()) found.push_back(&integer_avx512vnni());
+  if (has_amx_int8()) found.push_back(&integer_amx());
   return found;
 }
 

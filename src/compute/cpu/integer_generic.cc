@@ -75,6 +75,7 @@ void multiply(const IntegerProduct& p) {
 
 const IntegerKernels& integer_generic() {
   static constexpr IntegerKernels kTable = {.name = "generic",
+                                            .stream_tokens = 16,
                                             .tile_tokens = 16,
                                             .configure = nullptr,
                                             .release = nullptr,

@@ -46,9 +46,11 @@ struct IntegerProduct {
 
 struct IntegerKernels {
   const char* name;
-  int tile_tokens;      // most tokens of one product; activations and y may be read (not used) up to it
-  void (*configure)();  // before the first multiply of a thread's phase; null: nothing to do
-  void (*release)();    // after the last
+  int stream_tokens;  // so many tokens take a whole panel at once; more take turns at blocks of its columns
+  // Most tokens of one product; up to 32 tokens beyond the last, activations may be read and y written (not used).
+  int tile_tokens;
+  void (*configure)(const QuantizedFormat& format);  // before the first multiply of a thread's phase; may be null
+  void (*release)();                                 // after the last
   // One row of x to token 0 of `out`.
   void (*quantize_row)(const float* x, int64_t columns, const IntegerActivations& out);
   void (*multiply)(const IntegerProduct& product);
@@ -60,6 +62,7 @@ const IntegerKernels& integer_generic();     // plain loops: the definition
 const IntegerKernels& integer_avx2();        // maddubs, arranged so that it cannot saturate
 const IntegerKernels& integer_avxvnni();     // 256 bits, VEX-coded vpdpbusd
 const IntegerKernels& integer_avx512vnni();  // 512 bits
+const IntegerKernels& integer_amx();         // tiles; few tokens as integer_avx512vnni()
 const IntegerKernels& integer_neon();        // widening multiplications
 const IntegerKernels& integer_neondot();     // sdot
 

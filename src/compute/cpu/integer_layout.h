@@ -12,6 +12,9 @@
 
 namespace updraft::compute::cpu {
 
+// The groups that kernels know are 32, 64 and 128.
+constexpr int kLargestGroup = 128;
+
 struct IntegerLayout {
   QuantizedFormat format;
   int64_t columns = 0;

@@ -9,8 +9,8 @@ namespace {
 
 // Rows per pass over the weights: a block of their activations fits L2 beside the panels' partial sums.
 constexpr int64_t kChunkRows = 256;
-// Columns of a panel that every tile of rows takes in turn: 16 KiB of 8-bit weights, they stay in L1.
-constexpr int64_t kBlockColumns = 512;
+// Columns of a panel that every tile of rows takes in turn: 32 KiB of 8-bit weights, they stay in L1.
+constexpr int64_t kBlockColumns = 1024;
 // Panels whose partial sums wait in L2 while one block of activations serves them all.
 constexpr int kGroupPanels = 8;
 // Groups of panels a thread should get at least, so that the last ones end together.
@@ -36,8 +36,8 @@ struct IntegerLinear::Chunk {
   const LinearInput& in;
   const LinearOutput& out;
   int64_t tiles = 0, block_groups = 0;
+  bool single = false;  // panels are read once, from front to back
 
-  bool single() const { return tiles == 1; }
   int64_t first(int64_t tile) const { return tile * (in.rows / tiles) + std::min(tile, in.rows % tiles); }
   bool gated() const { return out.end == LinearEnd::kGated; }
 };
@@ -101,7 +101,8 @@ void IntegerLinear::multiply(const IntegerMatrix& w, const LinearInput& in, cons
 void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in, const LinearOutput& out) {
   Chunk chunk{w, in, out};
   chunk.tiles = (in.rows + kernels_.tile_tokens - 1) / kernels_.tile_tokens;
-  chunk.block_groups = chunk.single() ? w.layout.groups() : kBlockColumns / w.format.group;
+  chunk.single = in.rows <= kernels_.stream_tokens;
+  chunk.block_groups = chunk.single ? w.layout.groups() : kBlockColumns / w.format.group;
   const bool own = in.rows <= kOwnRows;
   IntegerActivations shared = activations(shared_, 0, in.rows, w.columns, w.format.group);
   if (!own)
@@ -110,7 +111,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
     });
 
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
-  const int64_t most = chunk.single() ? 1 : chunk.gated() ? kGroupPanels / 2 : kGroupPanels;
+  const int64_t most = chunk.single ? 1 : chunk.gated() ? kGroupPanels / 2 : kGroupPanels;
   ranges_.reset(items, std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most));
   team_.run([&](int member) {
     IntegerActivations a = shared;
@@ -119,7 +120,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
       a = activations(own_[size_t(member)], offset, in.rows, w.columns, w.format.group);
       for (int64_t row = 0; row < in.rows; ++row) quantize_row(chunk, row, a.at(0, row), member);
     }
-    if (kernels_.configure != nullptr) kernels_.configure();
+    if (kernels_.configure != nullptr) kernels_.configure(w.format);
     while (const WorkRanges::Piece piece = ranges_.claim(member)) {
       Group group;
       for (int64_t item = piece.begin; item < piece.end; ++item) group.panels[group.count++] = item;
@@ -164,7 +165,7 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
                                                 : chunk.w.panel_at(group.panels[0]) +
                                                       std::min(g + p.groups, groups - 1) * layout.block_bytes();
       p.ahead_bytes = round_up(p.groups * layout.block_bytes() / chunk.tiles, 64);
-      if (chunk.single()) next = p.weights + kAheadBytes;
+      if (chunk.single) next = p.weights + kAheadBytes;
       for (int64_t tile = 0; tile < chunk.tiles; ++tile) {
         const int64_t t = chunk.first(tile);
         p.tokens = int(chunk.first(tile + 1) - t);

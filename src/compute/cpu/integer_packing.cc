@@ -8,8 +8,6 @@
 namespace updraft::compute::cpu {
 namespace {
 
-constexpr int kLargestGroup = 128;
-
 // What one thread packs with: the rows of a panel as the source gives them, and widened to whole steps.
 struct Buffers {
   std::vector<uint8_t> read, padded;
@@ -121,8 +119,8 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const L
   auto matrix = std::make_shared<IntegerMatrix>();
   matrix->lay_out(source);
   matrix->format = source.format();
-  CHECK(matrix->format.group % 32 == 0 && matrix->format.group <= kLargestGroup)
-      << "groups of " << matrix->format.group;
+  const int group = matrix->format.group;
+  CHECK(group == 32 || group == 64 || group == kLargestGroup) << "groups of " << matrix->format.group;
   matrix->packing = packing_of(matrix->format);
   matrix->layout = {matrix->format, matrix->columns};
   const std::span<const int32_t> order = source.input_order();
