@@ -15,6 +15,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def main():
     parser.add_argument("--python", default=f"{cache}/updraft/oracles/bin/python", help="with huggingface_hub")
     parser.add_argument("--source", help="a folder kept from an earlier run (made when it is not there)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # so that the files go
     total = int(options.gigabytes * 1e9)
     root = pathlib.Path(tempfile.mkdtemp(prefix="updraft_pull_", dir=options.folder))
     source = pathlib.Path(options.source) if options.source else root / "source"

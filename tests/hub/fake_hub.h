@@ -93,9 +93,9 @@ class FakeHub {
     const std::lock_guard<std::mutex> guard(mutex_);
     return log_;
   }
-  int page_size = 2;       // files per page of the listing
-  std::string next_host;   // host in the link to the next page; empty: our own
-  double bytes_per_s = 0;  // 0: unlimited, per connection
+  int page_size = 2;                   // files per page of the listing
+  std::string next_host;               // host in the link to the next page; empty: our own
+  std::atomic<double> bytes_per_s{0};  // 0: unlimited, per connection
 
  private:
   void accept_all() {

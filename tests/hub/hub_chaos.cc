@@ -43,7 +43,11 @@ class Mischief {
   // `only_network`: faults of the connection and of the server, none that sends somewhere else or answers nonsense.
   Mischief(int faults, int64_t piece_bytes, bool only_network)
       : left_(faults), piece_bytes_(piece_bytes), only_network_(only_network), random_(1) {}
-  Fault next(const std::vector<std::string>& hosts, const FakeRequest& request) {
+  void know(const std::vector<std::string>& hosts) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    hosts_ = hosts;
+  }
+  Fault next(const FakeRequest& request) {
     const std::lock_guard<std::mutex> guard(mutex_);
     if (left_ == 0 || !request.path.ends_with(".safetensors") || !random_.chance(only_network_ ? 0.4 : 0.67)) return {};
     --left_;
@@ -68,7 +72,7 @@ class Mischief {
       case 5:
       case 6:
         return count("redirect across hosts",
-                     {Fault::kRedirect, 0, 0, hosts[size_t(random_.integer(0, 2))] + request.path});
+                     {Fault::kRedirect, 0, 0, hosts_[size_t(random_.integer(0, 2))] + request.path});
       case 12:
         return count("expired address", {Fault::kStatus, 0, 403, "X-Error-Code: ExpiredToken\r\n"});
       case 13:
@@ -99,6 +103,7 @@ class Mischief {
   int left_;
   int64_t piece_bytes_;
   bool only_network_;
+  std::vector<std::string> hosts_;
   updraft::test::Random random_;
   std::map<std::string, int> counts_;
 };
@@ -156,7 +161,7 @@ struct Chaos {
       hubs.push_back(std::make_unique<FakeHub>(
           repository,
           [this, lies](const FakeRequest& request) {
-            Fault fault = mischief->next(urls, request);
+            Fault fault = mischief->next(request);
             if (lies && fault.kind == Fault::kNone && request.path.ends_with(".safetensors"))
               fault.kind = Fault::kWrongBytes;
             return fault;
@@ -165,6 +170,7 @@ struct Chaos {
       hubs.back()->bytes_per_s = options.rate;
       urls.push_back(hubs.back()->url());
     }
+    mischief->know(urls);
   }
   int64_t sent() const {
     int64_t bytes = 0;
