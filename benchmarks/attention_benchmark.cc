@@ -22,10 +22,10 @@ constexpr int64_t kColumns = kQueryHeads * kHeadDim;
 constexpr int64_t kBytesToRotate = int64_t(5) << 29;
 
 struct Setup {
-  Setup(int threads, int64_t context, int64_t rows, int64_t bytes, DType dtype = DType::kF16)
+  Setup(int threads, int64_t context, int64_t rows, int64_t bytes, KvType dtype = KvType::kF16)
       : team(threads), scratch(threads) {
     const int64_t pages = (context + kPageTokens - 1) / kPageTokens;
-    const int64_t layer_bytes = pages * kPageTokens * kKeyValueHeads * 2 * kHeadDim * bytes_per_element(dtype);
+    const int64_t layer_bytes = pages * kPageTokens * kKeyValueHeads * 2 * head_row_bytes(dtype, kHeadDim);
     const KvGeometry geometry{int(std::max<int64_t>(1, bytes / layer_bytes)), kKeyValueHeads, kHeadDim, dtype};
     cache = make_kv_cache(geometry, pages, &team);
     scratch.reserve(geometry, pages);
@@ -57,7 +57,7 @@ struct Setup {
   std::vector<float> q, out;
 };
 
-void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_t bytes, DType dtype) {
+void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_t bytes, KvType dtype) {
   Setup setup(threads, state.range(0), 1, bytes, dtype);
   int layer = 0;
   for (auto _ : state) {
@@ -70,7 +70,7 @@ void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_
 
 void read_memory(benchmark::State& state, const Kernels* kernels, int threads) {
   Setup setup(threads, 4096, 1, kBytesToRotate);
-  const auto* data = static_cast<const float*>(kv_blocks(*setup.cache).data);
+  const auto* data = reinterpret_cast<const float*>(kv_blocks(*setup.cache).data);
   const int64_t piece = 1 << 14;
   std::vector<float> sums(static_cast<size_t>(threads) * 16);
   for (auto _ : state)
@@ -119,10 +119,10 @@ void finish(benchmark::State& state, const Kernels* kernels, int threads) {
         return benchmark::RegisterBenchmark((name + suffix).c_str(), function)->UseRealTime();
       };
       with("read", [=](benchmark::State& s) { read_memory(s, kernels, threads); });
-      with("attend_decode_cached", [=](benchmark::State& s) { decode(s, kernels, threads, 0, DType::kF16); })
+      with("attend_decode_cached", [=](benchmark::State& s) { decode(s, kernels, threads, 0, KvType::kF16); })
           ->ArgName("context")
           ->Arg(256);
-      for (DType dtype : {DType::kF16, DType::kF32})
+      for (KvType dtype : {KvType::kF16, KvType::kF32})
         with("attend_decode_" + std::string(name(dtype)),
              [=](benchmark::State& s) { decode(s, kernels, threads, kBytesToRotate, dtype); })
             ->ArgName("context")

@@ -61,7 +61,7 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   command.add_option("--dtype", dtype, "Weights in memory: auto (as stored), f32, f16, bf16")->capture_default_str();
-  command.add_option("--kv-dtype", kv_dtype, "KV cache: f16, f32")->capture_default_str();
+  command.add_option("--kv-dtype", kv_dtype, fmt::format("KV cache: {}", compute::kKvTypeNames))->capture_default_str();
   command
       .add_option("--context", context, "Longest prompt + answer, in tokens (default: the model's, as memory allows)")
       ->check(CLI::PositiveNumber);
@@ -86,8 +86,9 @@ session::LoadOptions ModelOptions::load_options() const {
   options.exact = exact;
   options.speculate = speculate;
   if (dtype != "auto") options.dtype = parse_dtype(dtype, "--dtype");
-  options.kv_dtype = parse_dtype(kv_dtype, "--kv-dtype");
-  if (options.kv_dtype == DType::kBF16) fail("--kv-dtype bf16: the KV cache is kept as f16 or f32");
+  const std::optional<compute::KvType> kv = compute::kv_type_named(kv_dtype);
+  if (!kv) fail("--kv-dtype {}: the KV cache is kept as one of {}", kv_dtype, compute::kKvTypeNames);
+  options.kv_dtype = *kv;
   if (context > 0) options.context = context;
   if (!write.empty()) write_synthetic(options, write);
   return options;

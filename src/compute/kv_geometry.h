@@ -4,18 +4,48 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
-#include "base/dtype.h"
-
 namespace updraft::compute {
+
+// How keys and values are kept, by the names users know.
+enum class KvType : uint8_t { kF16, kF32 };
+constexpr KvType kKvTypes[] = {KvType::kF16, KvType::kF32};
+
+constexpr std::string_view name(KvType type) {
+  switch (type) {
+    case KvType::kF16:
+      return "f16";
+    case KvType::kF32:
+      return "f32";
+  }
+  return "?";
+}
+
+// "f16, f32"
+constexpr std::string_view kKvTypeNames = "f16, f32";
+
+constexpr std::optional<KvType> kv_type_named(std::string_view text) {
+  for (KvType type : kKvTypes)
+    if (name(type) == text) return type;
+  return std::nullopt;
+}
+
+// Bytes of one token's key, or value, of one head.
+constexpr int64_t head_row_bytes(KvType type, int64_t head_dim) {
+  return type == KvType::kF32 ? head_dim * 4 : head_dim * 2;
+}
 
 struct KvGeometry {
   int layers = 0;
   int key_value_heads = 0;
   int head_dim = 0;
-  DType dtype = DType::kF16;  // kF16 or kF32
+  KvType dtype = KvType::kF16;
+
+  // One token's keys and values in all layers.
+  int64_t bytes_per_token() const { return int64_t(2) * layers * key_value_heads * head_row_bytes(dtype, head_dim); }
 };
 
 class KvCache {

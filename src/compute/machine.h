@@ -31,7 +31,7 @@ struct MachineInfo {
   std::string other_activations;    // beside F32 and F16 weights: "f32" ("f64" on the reference)
   std::string integer_activations;  // beside integer weights: "int8 per row and group"
   std::vector<Packing> packings;
-  std::vector<DType> kv_dtypes;
+  std::vector<KvType> kv_dtypes;
   int64_t page_tokens = 0;  // kPageTokens of this machine
   int threads = 1;
   bool batch_invariant = false;  // the contract tests prove it

@@ -249,7 +249,7 @@ std::string Engine::numerics_key() const {
   const compute::Packing packing = weights.layers.empty() ? weights.head->packing : weights.layers.front().qkv->packing;
   return fmt::format("machine={} path={} devices=1 packing={} activations={} kv={} rope={}", impl_->info.name,
                      impl_->info.path, compute::name(packing), compute::activations(impl_->info, packing),
-                     updraft::name(impl_->options.kv_dtype), name(impl_->decoder.config().rope.kind));
+                     compute::name(impl_->options.kv_dtype), name(impl_->decoder.config().rope.kind));
 }
 
 }  // namespace updraft::engine

@@ -18,7 +18,7 @@
 namespace updraft::engine {
 
 struct EngineOptions {
-  DType kv_dtype = DType::kF16;
+  compute::KvType kv_dtype = compute::KvType::kF16;
   int64_t kv_tokens = 0;       // capacity of the KV cache over all sequences; rounded up to pages
   int64_t max_context = 0;     // longest prompt + answer; 0: min(the model's, kv_tokens)
   int64_t max_rows = 512;      // rows of a step: prefill chunk plus decoding sequences

@@ -82,7 +82,9 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   load.speculate = options.speculate;
   load.max_sequences = 1;
   if (options.dtype != "auto") load.dtype = dtype_of(options.dtype, "dtype");
-  load.kv_dtype = dtype_of(options.kv_dtype, "kv_dtype");
+  const std::optional<compute::KvType> kv = compute::kv_type_named(options.kv_dtype);
+  if (!kv) fail("ModelOptions::kv_dtype: \"{}\" is none of {}", options.kv_dtype, compute::kKvTypeNames);
+  load.kv_dtype = *kv;
   if (options.context > 0) load.context = options.context;
   if (options.progress)
     load.progress = [&](const Progress& p) {

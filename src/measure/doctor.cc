@@ -233,7 +233,7 @@ class Doctor {
     bool any = false;
     std::string english, chinese;
     for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-      const session::MemoryPlan plan = session::plan_memory(config, type, DType::kF16, options_.context);
+      const session::MemoryPlan plan = session::plan_memory(config, type, compute::KvType::kF16, options_.context);
       const bool fits = plan.total_bytes <= available;
       any = any || fits;
       ordered_json figure = {{"weights_bytes", plan.weights_bytes},

@@ -57,7 +57,7 @@ double bytes_per_step(session::Session& loaded, double context_tokens, int64_t s
     const int window = size_t(layer) < windows.size() ? windows[size_t(layer)] : 0;
     visible += window > 0 ? std::min(context_tokens, double(window)) : context_tokens;
   }
-  const double kv_bytes = visible * 2 * kv.key_value_heads * kv.head_dim * double(bytes_per_element(kv.dtype));
+  const double kv_bytes = visible * double(kv.bytes_per_token()) / kv.layers;
   return double(loaded.engine().decoder().weights().bytes_streamed_per_step()) + kv_bytes * double(sequences);
 }
 

@@ -93,7 +93,7 @@ ordered_json model_facts(session::Session& loaded, const session::LoadOptions& o
           {"architecture", model.config().architecture_name},
           {"parameters", model.config().parameters()},
           {"dtype", updraft::name(loaded.dtype())},
-          {"kv_dtype", updraft::name(loaded.engine().options().kv_dtype)},
+          {"kv_dtype", compute::name(loaded.engine().options().kv_dtype)},
           {"device", machine.name},
           {"instruction_set", machine.path},
           {"activations", compute::activations(machine, compute::packing_of(loaded.dtype()))},

@@ -12,12 +12,12 @@ Decoder::Decoder(const checkpoint::ModelConfig& config, DecoderWeights weights)
       << weights_.layers.size() << " of " << config_.layers << " layers";
 }
 
-compute::KvGeometry Decoder::kv_geometry(DType kv_dtype) const {
+compute::KvGeometry Decoder::kv_geometry(compute::KvType kv_dtype) const {
   return {config_.layers, config_.key_value_heads, config_.head_dim, kv_dtype};
 }
 
-Workspace Decoder::make_workspace(compute::Machine& machine, int64_t max_rows, int64_t max_output_rows, DType kv_dtype,
-                                  int64_t kv_pages) const {
+Workspace Decoder::make_workspace(compute::Machine& machine, int64_t max_rows, int64_t max_output_rows,
+                                  compute::KvType kv_dtype, int64_t kv_pages) const {
   const int64_t queries = int64_t(config_.query_heads) * config_.head_dim;
   Workspace w;
   w.x = machine.allocate_rows(max_rows, config_.hidden_size);

@@ -19,9 +19,9 @@ class Decoder {
   const checkpoint::ModelConfig& config() const { return config_; }
   const DecoderWeights& weights() const { return weights_; }
 
-  Workspace make_workspace(compute::Machine&, int64_t max_rows, int64_t max_output_rows, DType kv_dtype,
+  Workspace make_workspace(compute::Machine&, int64_t max_rows, int64_t max_output_rows, compute::KvType kv_dtype,
                            int64_t kv_pages) const;
-  compute::KvGeometry kv_geometry(DType kv_dtype) const;
+  compute::KvGeometry kv_geometry(compute::KvType kv_dtype) const;
 
   // One step: embeds, runs every layer, computes the logits of in.output_rows. K and V go to w.kv.
   void forward(compute::Machine&, const compute::StepInputs&, const compute::RopeTables&, Workspace&) const;

@@ -2,7 +2,7 @@
 
 namespace updraft::session {
 
-MemoryPlan plan_memory(const checkpoint::ModelConfig& c, DType weights, DType kv, int64_t context) {
+MemoryPlan plan_memory(const checkpoint::ModelConfig& c, DType weights, compute::KvType kv, int64_t context) {
   constexpr int64_t kProgramBytes = 300'000'000;
   const int64_t hidden = c.hidden_size, query = int64_t(c.query_heads) * c.head_dim,
                 key_value = int64_t(c.key_value_heads) * c.head_dim, inner = c.intermediate_size;
@@ -17,7 +17,7 @@ MemoryPlan plan_memory(const checkpoint::ModelConfig& c, DType weights, DType kv
   const int64_t each = bytes_per_element(weights);
   plan.streamed_bytes = (layer * c.layers + table) * each + vectors * 4;
   plan.weights_bytes = plan.streamed_bytes + (c.tied_embeddings ? 0 : table * each);
-  plan.kv_bytes_per_token = int64_t(2) * c.layers * key_value * bytes_per_element(kv);
+  plan.kv_bytes_per_token = compute::KvGeometry{c.layers, c.key_value_heads, c.head_dim, kv}.bytes_per_token();
   plan.kv_bytes = plan.kv_bytes_per_token * context;
   plan.total_bytes = plan.weights_bytes + plan.kv_bytes + kProgramBytes;
   return plan;

@@ -6,6 +6,7 @@
 
 #include "base/dtype.h"
 #include "checkpoint/model_config.h"
+#include "compute/kv_geometry.h"
 
 namespace updraft::session {
 
@@ -17,6 +18,6 @@ struct MemoryPlan {
   int64_t total_bytes = 0;  // with 300 MB for the program, its buffers and the tokenizer
 };
 
-MemoryPlan plan_memory(const checkpoint::ModelConfig&, DType weights, DType kv, int64_t context);
+MemoryPlan plan_memory(const checkpoint::ModelConfig&, DType weights, compute::KvType kv, int64_t context);
 
 }  // namespace updraft::session

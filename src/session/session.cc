@@ -41,9 +41,7 @@ bool has_tokenizer(const fs::path& folder) {
 
 // What the KV cache may hold when nobody said: the longest context for every sequence, cut to 80 % of the memory left.
 int64_t default_kv_tokens(const compute::KvGeometry& kv, int64_t context, int64_t sequences) {
-  const int64_t bytes_per_token =
-      int64_t(2) * kv.layers * kv.key_value_heads * kv.head_dim * bytes_per_element(kv.dtype);
-  const int64_t affordable = system_memory().available_bytes / 5 * 4 / std::max<int64_t>(bytes_per_token, 1);
+  const int64_t affordable = system_memory().available_bytes / 5 * 4 / std::max<int64_t>(kv.bytes_per_token(), 1);
   return std::max<int64_t>(std::min(context * sequences, affordable), 64);
 }
 

@@ -30,7 +30,7 @@ struct LoadOptions {
   int threads = 0;              // 0: all this process may use
   bool exact = false;           // F32 activations everywhere
   std::optional<DType> dtype;   // none: auto, the checkpoint's natural type
-  DType kv_dtype = DType::kF16;
+  compute::KvType kv_dtype = compute::KvType::kF16;
   std::optional<int64_t> context;  // --context
   int64_t kv_tokens = 0;           // capacity; 0: the context for every sequence, as far as memory goes
   int64_t max_rows = 512;

@@ -50,13 +50,13 @@ struct Conversation {
 
 struct AttendProblem {
   ExactKv kv;
-  DType kv_dtype;
+  KvType kv_dtype;
   int window;
   std::vector<Conversation> conversations;
 };
 
 AttendProblem random_problem(test::Random& random, int64_t longest) {
-  AttendProblem p{ExactKv(random, longest + 100), random.chance(0.5) ? DType::kF16 : DType::kF32, 0, {}};
+  AttendProblem p{ExactKv(random, longest + 100), random.chance(0.5) ? KvType::kF16 : KvType::kF32, 0, {}};
   if (random.chance(0.5)) p.window = int(random.integer(1, random.chance(0.5) ? 60 : longest));
   const int64_t count = random.integer(1, 4);
   for (int64_t i = 0; i < count; ++i) {
@@ -188,7 +188,7 @@ TEST_P(AttendContract, EqualsPlainLoopsOverTheVisiblePositions) {
 // copy_pages: a fork sees what its parent stored, and writing to the fork leaves the parent alone.
 TEST_P(AttendContract, CopiedPagesAreEqualAndIndependent) {
   test::Random random(71);
-  for (const DType dtype : {DType::kF16, DType::kF32}) {
+  for (const KvType dtype : {KvType::kF16, KvType::kF32}) {
     const int64_t page_tokens = machine_->info().page_tokens;
     const ExactKv exact(random, page_tokens);
     const KvCachePtr kv = machine_->allocate_kv({2, exact.spec.key_value_heads, exact.spec.head_dim, dtype}, 5);

@@ -22,7 +22,7 @@ namespace {
 
 struct Shape {
   int query_heads, key_value_heads, head_dim, window;
-  DType dtype;
+  KvType dtype;
   bool norms;
   std::vector<int> tokens;  // of each sequence
 
@@ -186,7 +186,7 @@ std::vector<std::vector<float>> plain(const Problem& problem) {
   const Shape& shape = problem.shape;
   const int dim = shape.head_dim, group = shape.query_heads / shape.key_value_heads;
   const auto rounded = [&](double x) {
-    return shape.dtype == DType::kF16 ? double(to_float(to_half(float(x)))) : double(float(x));
+    return shape.dtype == KvType::kF16 ? double(to_float(to_half(float(x)))) : double(float(x));
   };
   std::vector<std::vector<float>> outputs;
   for (size_t s = 0; s < shape.tokens.size(); ++s) {
@@ -243,7 +243,7 @@ Shape random_shape(std::mt19937_64& random) {
   const int group = 1 + below(9), heads = 1 + below(3);
   const int dims[] = {2, 6, 16, 30, 40, 64, 80, 96, 112, 128, 256};
   const int windows[] = {0, 0, 1, 5, 64, 100, 200};
-  Shape shape{group * heads, heads, dims[below(11)], windows[below(7)], below(2) == 0 ? DType::kF16 : DType::kF32,
+  Shape shape{group * heads, heads, dims[below(11)], windows[below(7)], below(2) == 0 ? KvType::kF16 : KvType::kF32,
               below(4) == 0, {}};
   for (int i = 1 + below(3); i > 0; --i) shape.tokens.push_back(1 + below(i == 1 ? 300 : 90));
   return shape;
@@ -256,7 +256,7 @@ TEST(Attention, AgreesWithDoublePrecision) {
     SCOPED_TRACE(describe(problem.shape));
     const auto expected = plain(problem);
     // With norms the float and the double k may round to neighbouring halves.
-    const double tolerance = problem.shape.norms && problem.shape.dtype == DType::kF16 ? 4e-3 : 2e-5;
+    const double tolerance = problem.shape.norms && problem.shape.dtype == KvType::kF16 ? 4e-3 : 2e-5;
     for (const Kernels* kernels : kernels_here()) {
       Variant variant{.kernels = kernels, .threads = 1 + int(random() % 3), .seed = random()};
       variant.longest_chunk = 1 + int(random() % 100);
@@ -293,7 +293,7 @@ TEST(Attention, SameBitsWhateverElseHappens) {
 TEST(Attention, SameBitsOnEveryArchitecture) {
   for (const Kernels* kernels : kernels_here()) {
     Hash hash;
-    for (DType dtype : {DType::kF16, DType::kF32})
+    for (KvType dtype : {KvType::kF16, KvType::kF32})
       for (const Shape& shape : {Shape{8, 2, 64, 0, dtype, false, {150}}, Shape{6, 2, 40, 100, dtype, true, {230, 33}},
                                  Shape{3, 1, 16, 0, dtype, false, {1100}}})
         for (const std::vector<float>& out : run(make_problem(shape, 7), {.kernels = kernels, .longest_chunk = 200}))

@@ -18,7 +18,7 @@ namespace {
 int64_t layer_page_bytes(const KvCache& cache) { return cache.bytes / cache.pages / cache.geometry.layers; }
 
 const char* page_of(const KvCache& cache, int layer, int64_t page) {
-  return static_cast<const char*>(kv_blocks(cache).data) + (layer * cache.pages + page) * layer_page_bytes(cache);
+  return kv_blocks(cache).data + (layer * cache.pages + page) * layer_page_bytes(cache);
 }
 
 bool same_page(const KvCache& a, int64_t page_a, const KvCache& b, int64_t page_b) {
@@ -31,7 +31,7 @@ bool same_page(const KvCache& a, int64_t page_a, const KvCache& b, int64_t page_
 std::vector<float> values_of(const KvCache& cache, int layer, int64_t page) {
   std::vector<float> values;
   const char* from = page_of(cache, layer, page);
-  if (cache.geometry.dtype == DType::kF32) {
+  if (cache.geometry.dtype == KvType::kF32) {
     values.resize(size_t(layer_page_bytes(cache) / 4));
     std::memcpy(values.data(), from, size_t(layer_page_bytes(cache)));
   } else {
@@ -45,14 +45,14 @@ std::vector<float> values_of(const KvCache& cache, int layer, int64_t page) {
 }
 
 TEST(KvCache, IsAsLargeAsItsNumbers) {
-  const auto cache = make_kv_cache({3, 2, 40, DType::kF16}, 5, nullptr);
+  const auto cache = make_kv_cache({3, 2, 40, KvType::kF16}, 5, nullptr);
   EXPECT_EQ(cache->page_tokens, kPageTokens);
   EXPECT_EQ(cache->bytes, 3 * 5 * 2 * kPageTokens * (40 + 48) * 2);  // V rows are padded to 48
-  EXPECT_EQ(make_kv_cache({3, 2, 64, DType::kF32}, 5, nullptr)->bytes, 3 * 5 * 2 * kPageTokens * (64 + 64) * 4);
+  EXPECT_EQ(make_kv_cache({3, 2, 64, KvType::kF32}, 5, nullptr)->bytes, 3 * 5 * 2 * kPageTokens * (64 + 64) * 4);
 }
 
 TEST(KvCache, FillIsReproducibleAndSane) {
-  for (DType dtype : {DType::kF16, DType::kF32}) {
+  for (KvType dtype : {KvType::kF16, KvType::kF32}) {
     ThreadTeam team(2);
     const auto one = make_kv_cache({3, 2, 40, dtype}, 5, nullptr);
     const auto two = make_kv_cache({3, 2, 40, dtype}, 9, &team);
@@ -75,8 +75,8 @@ TEST(KvCache, FillIsReproducibleAndSane) {
 }
 
 TEST(KvCache, F32FillHoldsTheValuesOfF16Fill) {
-  const auto half = make_kv_cache({1, 2, 16, DType::kF16}, 1, nullptr);
-  const auto single = make_kv_cache({1, 2, 16, DType::kF32}, 1, nullptr);
+  const auto half = make_kv_cache({1, 2, 16, KvType::kF16}, 1, nullptr);
+  const auto single = make_kv_cache({1, 2, 16, KvType::kF32}, 1, nullptr);
   half->fill_pages(std::vector<int32_t>{0}, 1);
   single->fill_pages(std::vector<int32_t>{0}, 1);
   EXPECT_EQ(values_of(*half, 0, 0), values_of(*single, 0, 0));
@@ -84,8 +84,8 @@ TEST(KvCache, F32FillHoldsTheValuesOfF16Fill) {
 
 TEST(KvCache, CopiesWholePagesInOrder) {
   ThreadTeam team(2);
-  const auto cache = make_kv_cache({3, 2, 6, DType::kF16}, 6, &team);
-  const auto before = make_kv_cache({3, 2, 6, DType::kF16}, 6, nullptr);
+  const auto cache = make_kv_cache({3, 2, 6, KvType::kF16}, 6, &team);
+  const auto before = make_kv_cache({3, 2, 6, KvType::kF16}, 6, nullptr);
   const std::vector<int32_t> all = {0, 1, 2, 3, 4, 5};
   cache->fill_pages(all, 9);
   before->fill_pages(all, 9);
@@ -95,10 +95,9 @@ TEST(KvCache, CopiesWholePagesInOrder) {
 }
 
 TEST(KvCache, RefusesWhatItCannotKeep) {
-  EXPECT_THROW(make_kv_cache({1, 1, 258, DType::kF16}, 1, nullptr), Error);
-  EXPECT_THROW(make_kv_cache({1, 1, 7, DType::kF16}, 1, nullptr), Error);
-  EXPECT_THROW(make_kv_cache({1, 1, 64, DType::kBF16}, 1, nullptr), Error);
-  EXPECT_THROW(make_kv_cache({1000, 1000, 256, DType::kF32}, int64_t(1) << 50, nullptr), Error);
+  EXPECT_THROW(make_kv_cache({1, 1, 258, KvType::kF16}, 1, nullptr), Error);
+  EXPECT_THROW(make_kv_cache({1, 1, 7, KvType::kF16}, 1, nullptr), Error);
+  EXPECT_THROW(make_kv_cache({1000, 1000, 256, KvType::kF32}, int64_t(1) << 50, nullptr), Error);
 }
 
 }  // namespace

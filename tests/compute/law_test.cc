@@ -14,7 +14,7 @@ struct ModelShape {
   int64_t hidden, intermediate, vocabulary;
   int query_heads, key_value_heads, head_dim, window;
   Packing packing;
-  DType kv_dtype;
+  KvType kv_dtype;
   bool biases, head_norms;
 };
 
@@ -28,7 +28,7 @@ ModelShape random_shape(test::Random& random) {
   s.head_dim = 2 * int(random.integer(1, random.chance(0.2) ? 68 : 24));
   s.window = random.chance(0.4) ? int(random.integer(1, 90)) : 0;
   s.packing = any_packing(random);
-  s.kv_dtype = random.chance(0.5) ? DType::kF32 : DType::kF16;
+  s.kv_dtype = random.chance(0.5) ? KvType::kF32 : KvType::kF16;
   s.biases = random.chance(0.5);
   s.head_norms = random.chance(0.5);
   return s;
@@ -379,7 +379,7 @@ TEST_P(Law, LogitsAreCloseToTheReference) {
   test::Random random(83);
   for (int round = 0; round < 6; ++round) {
     ModelShape shape = random_shape(random);
-    shape.kv_dtype = DType::kF32;
+    shape.kv_dtype = KvType::kF32;
     shape.hidden = random.integer(32, 130);  // one or two channels make ill-conditioned norms
     shape.head_dim = std::max(shape.head_dim, 8);
     const ModelValues values(random, shape);

@@ -56,7 +56,7 @@ class GoldenEngine : public testing::TestWithParam<std::string> {
     model::Decoder decoder(checkpoint->config(),
                            model::load_decoder_weights(*checkpoint, *machine, DType::kF32, nullptr));
     EngineOptions options;
-    options.kv_dtype = DType::kF32;
+    options.kv_dtype = compute::KvType::kF32;
     options.kv_tokens = 1024;
     options.max_context = 512;
     options.max_rows = max_rows;

@@ -107,7 +107,8 @@ void Law::run_everywhere(int window, int traces) const {
     for (Expected& one : all) {
       one.request = random_request(random, openings, max_context);
       for (int32_t i = 0; i < one.request.n; ++i) {
-        one.answers.push_back(test::expected_tokens(*alone, alone_decoder, one.request, i, DType::kF16, max_context));
+        one.answers.push_back(
+            test::expected_tokens(*alone, alone_decoder, one.request, i, compute::KvType::kF16, max_context));
       }
     }
     for (int64_t max_rows : {1, 2, 7, 64}) {
@@ -158,7 +159,7 @@ TEST_P(Law, LogitsDoNotDependOnTheChunk) {
     auto alone = machine();
     const test::SmallModelOptions small{.window = window, .rope = rope, .max_context = 64};
     const model::Decoder alone_decoder = test::make_small_model(*alone, small);
-    const std::vector<float> expected = test::run_decoder(*alone, alone_decoder, ids, DType::kF16, 131);
+    const std::vector<float> expected = test::run_decoder(*alone, alone_decoder, ids, compute::KvType::kF16, 131);
     auto own = machine(2);
     model::Decoder decoder = test::make_small_model(*own, small);
     EngineOptions options;

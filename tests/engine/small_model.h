@@ -82,8 +82,8 @@ inline model::Decoder make_small_model(compute::Machine& machine, const SmallMod
 // What answer `index` of a request must be, when the engine's max_context is `max_context`: every token from a fresh
 // run over all ids before it. For models whose RoPE table does not depend on the context.
 inline std::vector<engine::Token> expected_tokens(compute::Machine& machine, const model::Decoder& decoder,
-                                                  const engine::Request& request, int32_t index, DType kv_dtype,
-                                                  int64_t max_context) {
+                                                  const engine::Request& request, int32_t index,
+                                                  compute::KvType kv_dtype, int64_t max_context) {
   std::vector<engine::Token> tokens;
   std::vector<int32_t> ids = request.ids;
   engine::Sampler sampler(request, index);

@@ -166,9 +166,9 @@ TEST(Decoder, ChunksChangeNoBit) {
   for (const std::string& name : compute::machine_names()) {
     const auto machine = compute::make_machine(name, {});
     const Decoder decoder(config, load_decoder_weights(checkpoint, *machine, DType::kBF16, {}));
-    const std::vector<float> whole = test::run_decoder(*machine, decoder, ids, DType::kF16, 60);
+    const std::vector<float> whole = test::run_decoder(*machine, decoder, ids, compute::KvType::kF16, 60);
     for (const int64_t chunk : {1, 7, 32})
-      EXPECT_EQ(test::run_decoder(*machine, decoder, ids, DType::kF16, chunk), whole) << name;
+      EXPECT_EQ(test::run_decoder(*machine, decoder, ids, compute::KvType::kF16, chunk), whole) << name;
   }
 }
 

@@ -16,7 +16,7 @@ namespace updraft::test {
 
 // Logits of every position [ids, vocabulary]; the sequence's RoPE context is the number of ids.
 inline std::vector<float> run_decoder(compute::Machine& machine, const model::Decoder& decoder,
-                                      std::span<const int32_t> ids, DType kv_dtype, int64_t chunk) {
+                                      std::span<const int32_t> ids, compute::KvType kv_dtype, int64_t chunk) {
   const int64_t tokens = int64_t(ids.size()), page_tokens = machine.info().page_tokens;
   const int64_t pages = (tokens + page_tokens - 1) / page_tokens, vocabulary = decoder.config().vocabulary_size;
   compute::RopeTables ropes;

@@ -186,7 +186,6 @@ void attend(const Kernels& kernels, ThreadTeam& team, AttentionScratch& scratch,
   CHECK(spec.head_dim == kv.cache->geometry.head_dim && spec.key_value_heads == kv.cache->geometry.key_value_heads);
   CHECK(team.size() <= scratch.impl().threads) << team.size();
   const KvBlocks blocks = kv_blocks(*kv.cache);
-  const int64_t element = bytes_per_element(kv.cache->geometry.dtype);
   Step step{.in = in, .spec = spec, .scratch = scratch.impl(), .common = {}};
   step.common.q = q;
   step.common.out = out;
@@ -197,9 +196,9 @@ void attend(const Kernels& kernels, ThreadTeam& team, AttentionScratch& scratch,
   step.common.scale = spec.scale;
   step.common.window = spec.window;
   step.common.dtype = kv.cache->geometry.dtype;
-  step.common.page_bytes = blocks.block_elements * element * spec.key_value_heads;
-  step.common.value_bytes = blocks.value_offset * element;
-  step.common.blocks = static_cast<const char*>(blocks.data) + kv.layer * kv.cache->pages * step.common.page_bytes;
+  step.common.page_bytes = blocks.block_bytes * spec.key_value_heads;
+  step.common.value_bytes = blocks.value_bytes;
+  step.common.blocks = blocks.data + kv.layer * kv.cache->pages * step.common.page_bytes;
   plan(step);
   team.parallel_for(step.items, 1, [&](int64_t begin, int64_t end, int member) {
     for (int64_t item = begin; item < end; ++item) run_item(kernels, step, item, member);
@@ -220,8 +219,8 @@ struct Finish {
   const float* qkv;
   float* q;
   KvBlocks blocks;
-  DType dtype;
-  int64_t layer_offset;  // elements before the layer's first block
+  KvType dtype;
+  int64_t layer_offset;  // bytes before the layer's first block
 };
 
 void finish_row(const Kernels& kernels, const Finish& step, int64_t row, int64_t head) {
@@ -241,9 +240,7 @@ void finish_row(const Kernels& kernels, const Finish& step, int64_t row, int64_t
   CHECK(position / kPageTokens < sequence.page_count) << "position " << position << " has no page";
   const int64_t page = step.in.page_tables[size_t(sequence.page_table_begin + position / kPageTokens)];
   CHECK(page >= 0) << "position " << position << " has no page";
-  char* block = static_cast<char*>(step.blocks.data) +
-                (step.layer_offset + (page * spec.key_value_heads + head) * step.blocks.block_elements) *
-                    bytes_per_element(step.dtype);
+  char* block = step.blocks.data + step.layer_offset + (page * spec.key_value_heads + head) * step.blocks.block_bytes;
   float key[kMaxHeadDim];
   rotation.norm = step.norms.key;
   rotation.epsilon = step.norms.key_epsilon;
@@ -266,7 +263,7 @@ void finish_qkv(const Kernels& kernels, ThreadTeam& team, const StepInputs& in, 
                     q,
                     blocks,
                     kv.cache->geometry.dtype,
-                    kv.layer * kv.cache->pages * spec.key_value_heads * blocks.block_elements};
+                    kv.layer * kv.cache->pages * spec.key_value_heads * blocks.block_bytes};
   const int64_t rows = in.rows(), heads = spec.key_value_heads;
   // A few heads of one row take less time than waking the team.
   const int64_t grain = rows == 1 ? 8 : 1;

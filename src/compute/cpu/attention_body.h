@@ -356,7 +356,7 @@ inline void attend(const AttendTask& task, float* scratch_memory) {
     if (page % kSpanPages == 0 && page != task.page_begin) close_span(task, scratch, page - 1);
     const Range walking = pairs_of_page(task, page);
     if (walking.begin >= walking.end) continue;
-    if (task.dtype == DType::kF16) {
+    if (task.dtype == KvType::kF16) {
       walk_page<half_t>(task, page, walking, scratch);
     } else {
       walk_page<float>(task, page, walking, scratch);
@@ -417,8 +417,8 @@ void store_key_as(const float* k, int64_t head_dim, T* block, int64_t slot) {
   for (int64_t d = 0; d < head_dim; ++d) block[d * kPageTokens + slot] = rounded[d];
 }
 
-inline void store_key(const float* k, int64_t head_dim, DType dtype, void* block, int64_t slot) {
-  if (dtype == DType::kF16) {
+inline void store_key(const float* k, int64_t head_dim, KvType dtype, void* block, int64_t slot) {
+  if (dtype == KvType::kF16) {
     store_key_as(k, head_dim, static_cast<half_t*>(block), slot);
   } else {
     store_key_as(k, head_dim, static_cast<float*>(block), slot);
@@ -434,8 +434,8 @@ void store_value_as(const float* v, int64_t head_dim, T* values, int64_t slot) {
   }
 }
 
-inline void store_value(const float* v, int64_t head_dim, DType dtype, void* block, int64_t slot) {
-  if (dtype == DType::kF16) {
+inline void store_value(const float* v, int64_t head_dim, KvType dtype, void* block, int64_t slot) {
+  if (dtype == KvType::kF16) {
     store_value_as(v, head_dim, static_cast<half_t*>(block) + head_dim * kPageTokens, slot);
   } else {
     store_value_as(v, head_dim, static_cast<float*>(block) + head_dim * kPageTokens, slot);

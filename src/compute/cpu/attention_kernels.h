@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "base/dtype.h"
+#include "compute/kv_geometry.h"
 
 namespace updraft::compute::cpu {
 
@@ -35,7 +35,7 @@ struct AttendTask {
   float scale = 0;
   int64_t window = 0;          // 0: none
   int64_t first_position = 0;  // of the sequence's first row; the others follow it
-  DType dtype = DType::kF16;
+  KvType dtype = KvType::kF16;
   const char* blocks = nullptr;  // of this layer and head, page 0
   int64_t page_bytes = 0;        // from one page's block to the next
   int64_t value_bytes = 0;       // from a block's K to its V
@@ -54,8 +54,8 @@ struct AttentionKernels {
   // out = rotated (and first normed) x   [head_dim]
   void (*rotate_head)(const HeadRotation&, const float* x, float* out);
   // Rounds to the cache's type and stores at `slot` of a block.
-  void (*store_key)(const float* k, int64_t head_dim, DType, void* block, int64_t slot);
-  void (*store_value)(const float* v, int64_t head_dim, DType, void* block, int64_t slot);
+  void (*store_key)(const float* k, int64_t head_dim, KvType, void* block, int64_t slot);
+  void (*store_value)(const float* v, int64_t head_dim, KvType, void* block, int64_t slot);
   // scratch: kAttendScratchFloats of the calling thread's own, 64-byte aligned
   void (*attend)(const AttendTask&, float* scratch);
   // Folds one pair's states of consecutive spans in order and divides: out [head_dim].

@@ -71,7 +71,7 @@ class CpuKvCache final : public KvCache {
   }
 
   void fill(char* out, uint64_t key) const {
-    if (geometry.dtype == DType::kF16) {
+    if (geometry.dtype == KvType::kF16) {
       for (int64_t i = 0; i < layer_page_bytes_; i += 8) {
         const uint64_t four = four_halves(key + uint64_t(i / 8));
         std::memcpy(out + i, &four, 8);
@@ -93,16 +93,21 @@ class CpuKvCache final : public KvCache {
   int64_t layer_page_bytes_ = 0;
 };
 
+KvBlocks block_shape(const KvGeometry& geometry) {
+  KvBlocks blocks;
+  blocks.padded_dim = kv_padded_dim(geometry.head_dim);
+  blocks.value_bytes = kPageTokens * head_row_bytes(geometry.dtype, geometry.head_dim);
+  blocks.block_bytes = blocks.value_bytes + kPageTokens * head_row_bytes(geometry.dtype, blocks.padded_dim);
+  return blocks;
+}
+
 }  // namespace
 
 KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* team) {
   CHECK(pages >= 0 && geometry.layers >= 1 && geometry.key_value_heads >= 1) << pages;
   if (geometry.head_dim < 2 || geometry.head_dim > kMaxHeadDim || geometry.head_dim % 2 != 0)
     fail("The cpu machine takes an even head_dim from 2 to {}, not {}.", kMaxHeadDim, geometry.head_dim);
-  if (geometry.dtype == DType::kBF16)
-    fail("The cpu machine keeps keys and values as f16 or f32, not bf16: choose --kv-dtype f16.");
-  const int64_t block_bytes =
-      kPageTokens * (geometry.head_dim + kv_padded_dim(geometry.head_dim)) * bytes_per_element(geometry.dtype);
+  const int64_t block_bytes = block_shape(geometry).block_bytes;
   int64_t bytes = 0;
   if (__builtin_mul_overflow(block_bytes * geometry.key_value_heads, int64_t(geometry.layers), &bytes) ||
       __builtin_mul_overflow(bytes, pages, &bytes) || bytes > std::numeric_limits<int64_t>::max() / 2)
@@ -111,12 +116,8 @@ KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* 
 }
 
 KvBlocks kv_blocks(const KvCache& cache) {
-  const KvGeometry& geometry = cache.geometry;
-  KvBlocks blocks;
+  KvBlocks blocks = block_shape(cache.geometry);
   blocks.data = static_cast<const CpuKvCache&>(cache).data();
-  blocks.padded_dim = kv_padded_dim(geometry.head_dim);
-  blocks.value_offset = geometry.head_dim * kPageTokens;
-  blocks.block_elements = blocks.value_offset + kPageTokens * blocks.padded_dim;
   return blocks;
 }
 

@@ -23,12 +23,12 @@ constexpr int64_t kValueChunk = 64;
 // cache.
 KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* team);
 
-// Where a block lies, in elements of the cache's dtype; the cache must be one of make_kv_cache's.
+// Where a block lies; the cache must be one of make_kv_cache's.
 struct KvBlocks {
-  void* data = nullptr;        // [layer][page][key_value_head][block_elements]
-  int64_t padded_dim = 0;      // head_dim rounded up to 16; V's padding is never read into a result
-  int64_t value_offset = 0;    // of V in a block: head_dim * kPageTokens
-  int64_t block_elements = 0;  // value_offset + kPageTokens * padded_dim
+  char* data = nullptr;     // [layer][page][key_value_head][block_bytes]
+  int64_t padded_dim = 0;   // head_dim rounded up to 16; V's padding is never read into a result
+  int64_t value_bytes = 0;  // from a block's first byte to its V
+  int64_t block_bytes = 0;
 };
 // Head dimensions of V as stored: a multiple of 16; the padding is never read into a result.
 static constexpr int64_t kv_padded_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }

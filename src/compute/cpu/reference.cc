@@ -83,7 +83,7 @@ struct ReferenceKv final : KvCache {
     return values.data() + page * page_elements() + (block * page_tokens + slot) * geometry.head_dim;
   }
 
-  float rounded(double x) const { return geometry.dtype == DType::kF16 ? to_float(to_half(float(x))) : float(x); }
+  float rounded(double x) const { return geometry.dtype == KvType::kF16 ? to_float(to_half(float(x))) : float(x); }
 
   void copy_pages(std::span<const int32_t> from, std::span<const int32_t> to) override {
     CHECK(from.size() == to.size()) << from.size() << " pages to " << to.size();
@@ -144,7 +144,7 @@ class ReferenceMachine final : public Machine {
     info.activations = info.other_activations = "f64";
     info.integer_activations = "int8 per row and group";
     info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16, Packing::kInt8, Packing::kInt4};
-    info.kv_dtypes = {DType::kF32, DType::kF16};
+    info.kv_dtypes = {KvType::kF32, KvType::kF16};
     info.page_tokens = kPageTokens;
     info.batch_invariant = true;
     return info;
@@ -202,7 +202,6 @@ class ReferenceMachine final : public Machine {
   }
 
   KvCachePtr allocate_kv(const KvGeometry& geometry, int64_t pages) override {
-    CHECK(geometry.dtype == DType::kF16 || geometry.dtype == DType::kF32) << "KV as " << name(geometry.dtype);
     auto kv = std::make_shared<ReferenceKv>();
     kv->geometry = geometry;
     kv->pages = pages;
