@@ -11,8 +11,10 @@
 namespace updraft::compute {
 
 // How keys and values are kept, by the names users know.
-enum class KvType : uint8_t { kF16, kF32 };
-constexpr KvType kKvTypes[] = {KvType::kF16, KvType::kF32};
+// kInt8: x = q s with q in [-127, 127] and one F32 s for the key, or value, of one token and head: s = largest |x| /
+// 127, q = x (127 / largest |x|) to the nearest integer, in F32 arithmetic.
+enum class KvType : uint8_t { kF16, kF32, kInt8 };
+constexpr KvType kKvTypes[] = {KvType::kF16, KvType::kF32, KvType::kInt8};
 
 constexpr std::string_view name(KvType type) {
   switch (type) {
@@ -20,12 +22,13 @@ constexpr std::string_view name(KvType type) {
       return "f16";
     case KvType::kF32:
       return "f32";
+    case KvType::kInt8:
+      return "int8";
   }
   return "?";
 }
 
-// "f16, f32"
-constexpr std::string_view kKvTypeNames = "f16, f32";
+constexpr std::string_view kKvTypeNames = "f16, f32, int8";
 
 constexpr std::optional<KvType> kv_type_named(std::string_view text) {
   for (KvType type : kKvTypes)
@@ -35,7 +38,7 @@ constexpr std::optional<KvType> kv_type_named(std::string_view text) {
 
 // Bytes of one token's key, or value, of one head.
 constexpr int64_t head_row_bytes(KvType type, int64_t head_dim) {
-  return type == KvType::kF32 ? head_dim * 4 : head_dim * 2;
+  return type == KvType::kInt8 ? head_dim + 4 : type == KvType::kF16 ? head_dim * 2 : head_dim * 4;
 }
 
 struct KvGeometry {

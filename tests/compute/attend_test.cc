@@ -32,12 +32,12 @@ struct ExactKv {
   int64_t queries() const { return int64_t(spec.query_heads) * spec.head_dim; }
 
   // K (part 0) or V (part 1) of one token.
-  std::vector<double> stored(std::span<const float> x, int64_t part, int64_t head) const {
+  std::vector<double> stored(KvType type, std::span<const float> x, int64_t part, int64_t head) const {
     const std::vector<double> row(x.begin(), x.end());
     std::vector<double> values;
     for (int64_t i = 0; i < spec.head_dim; ++i)
       values.push_back(w.product(row, (spec.query_heads + part * spec.key_value_heads + head) * spec.head_dim + i));
-    return values;
+    return kept(type, values);
   }
 };
 
@@ -56,7 +56,7 @@ struct AttendProblem {
 };
 
 AttendProblem random_problem(test::Random& random, int64_t longest) {
-  AttendProblem p{ExactKv(random, longest + 100), random.chance(0.5) ? KvType::kF16 : KvType::kF32, 0, {}};
+  AttendProblem p{ExactKv(random, longest + 100), random_kv_type(random), 0, {}};
   if (random.chance(0.5)) p.window = int(random.integer(1, random.chance(0.5) ? 60 : longest));
   const int64_t count = random.integer(1, 4);
   for (int64_t i = 0; i < count; ++i) {
@@ -134,33 +134,41 @@ class AttendContract : public Contract {
     const int64_t last = c.length - c.rows + row, first = p.window > 0 ? std::max<int64_t>(0, last - p.window + 1) : 0;
     const float* q = c.queries[size_t(row)].data() + head * d;
     std::vector<double> scores, sum(static_cast<size_t>(d)), magnitude(static_cast<size_t>(d));
+    // Integer products take q in 16 bits (half a step of the head's largest) and the weights, times V's scales, too.
+    const bool whole = p.kv_dtype == KvType::kInt8;
+    double q_step = 0, largest_share = 0;
+    for (int64_t i = 0; whole && i < d; ++i) q_step = std::max(q_step, std::abs(double(q[i])) / 65534);
     double change = 0, largest = -INFINITY, total = 0;
     for (int64_t t = first; t <= last; ++t) {
-      const std::vector<double> k = p.kv.stored(c.x[size_t(t)], 0, kv_head);
-      double score = 0, size = 0;
+      const std::vector<double> k = p.kv.stored(p.kv_dtype, c.x[size_t(t)], 0, kv_head);
+      double score = 0, size = 0, tipped = 0;
       for (int64_t i = 0; i < d; ++i) {
         score += double(q[i]) * k[size_t(i)];
         size += std::abs(double(q[i]) * k[size_t(i)]);
+        tipped += q_step * std::abs(k[size_t(i)]);
       }
       scores.push_back(score * double(spec.scale));
-      change = std::max(change, double(d + 8) * kUnit * size * double(spec.scale));
+      change = std::max(change, (double(d + 8) * kUnit * size + tipped) * double(spec.scale));
       largest = std::max(largest, scores.back());
     }
     for (int64_t t = first; t <= last; ++t) {
       const double share = std::exp(scores[size_t(t - first)] - largest);
-      const std::vector<double> v = p.kv.stored(c.x[size_t(t)], 1, kv_head);
+      const std::vector<double> v = p.kv.stored(p.kv_dtype, c.x[size_t(t)], 1, kv_head);
       total += share;
       for (size_t i = 0; i < size_t(d); ++i) {
         sum[i] += share * v[i];
         magnitude[i] += share * std::abs(v[i]);
+        if (whole) largest_share = std::max(largest_share, share * std::abs(v[i]));
       }
     }
     // exp(s) moves by s's error; subtracting the maximum rounds s once more; each sum adds one rounding a term
     const double spread = largest - *std::min_element(scores.begin(), scores.end());
     const double relative =
         2 * (2 * change + 2 * kUnit * (spread + std::abs(largest)) + double(last - first + 1 + 32) * kUnit);
+    const double tipped = double(last - first + 1) * largest_share / 65534 / total * 1.001;
     for (size_t i = 0; i < size_t(d); ++i) {
-      ASSERT_NEAR(got[i], sum[i] / total, relative * magnitude[i] / total + 1e-30) << "element " << i << " of " << d;
+      ASSERT_NEAR(got[i], sum[i] / total, relative * magnitude[i] / total + tipped + 1e-30)
+          << "element " << i << " of " << d;
       ASSERT_NEAR(reference[i], sum[i] / total, 2 * kUnit * std::abs(sum[i] / total) + 1e-12) << "the reference itself";
     }
   }
@@ -188,7 +196,7 @@ TEST_P(AttendContract, EqualsPlainLoopsOverTheVisiblePositions) {
 // copy_pages: a fork sees what its parent stored, and writing to the fork leaves the parent alone.
 TEST_P(AttendContract, CopiedPagesAreEqualAndIndependent) {
   test::Random random(71);
-  for (const KvType dtype : {KvType::kF16, KvType::kF32}) {
+  for (const KvType dtype : kKvTypes) {
     const int64_t page_tokens = machine_->info().page_tokens;
     const ExactKv exact(random, page_tokens);
     const KvCachePtr kv = machine_->allocate_kv({2, exact.spec.key_value_heads, exact.spec.head_dim, dtype}, 5);

@@ -185,8 +185,14 @@ std::vector<double> rotated(const Problem& problem, const float* x, const std::v
 std::vector<std::vector<float>> plain(const Problem& problem) {
   const Shape& shape = problem.shape;
   const int dim = shape.head_dim, group = shape.query_heads / shape.key_value_heads;
-  const auto rounded = [&](double x) {
-    return shape.dtype == KvType::kF16 ? double(to_float(to_half(float(x)))) : double(float(x));
+  const auto rounded = [&](std::vector<double>& row) {
+    float most = 0;
+    for (double x : row) most = std::max(most, std::abs(float(x)));
+    const float inverse = 127 / most, scale = most / 127;
+    for (double& x : row)
+      x = shape.dtype == KvType::kInt8  ? double(std::nearbyint(float(x) * inverse)) * double(scale)
+          : shape.dtype == KvType::kF16 ? double(to_float(to_half(float(x))))
+                                        : double(float(x));
   };
   std::vector<std::vector<float>> outputs;
   for (size_t s = 0; s < shape.tokens.size(); ++s) {
@@ -198,10 +204,10 @@ std::vector<std::vector<float>> plain(const Problem& problem) {
       std::vector<std::vector<double>> keys, values;
       for (int t = 0; t < tokens; ++t) {
         keys.push_back(rotated(problem, head(t, shape.query_heads + kv), problem.key_norm, t));
-        for (double& x : keys.back()) x = rounded(x);
+        rounded(keys.back());
         const float* v = head(t, shape.query_heads + shape.key_value_heads + kv);
         values.emplace_back(v, v + dim);
-        for (double& x : values.back()) x = rounded(x);
+        rounded(values.back());
       }
       for (int t = 0; t < tokens; ++t) {
         const std::vector<double> q = rotated(problem, head(t, h), problem.query_norm, t);
@@ -243,8 +249,7 @@ Shape random_shape(std::mt19937_64& random) {
   const int group = 1 + below(9), heads = 1 + below(3);
   const int dims[] = {2, 6, 16, 30, 40, 64, 80, 96, 112, 128, 256};
   const int windows[] = {0, 0, 1, 5, 64, 100, 200};
-  Shape shape{group * heads, heads, dims[below(11)], windows[below(7)], below(2) == 0 ? KvType::kF16 : KvType::kF32,
-              below(4) == 0, {}};
+  Shape shape{group * heads, heads, dims[below(11)], windows[below(7)], kKvTypes[below(3)], below(4) == 0, {}};
   for (int i = 1 + below(3); i > 0; --i) shape.tokens.push_back(1 + below(i == 1 ? 300 : 90));
   return shape;
 }
@@ -255,8 +260,12 @@ TEST(Attention, AgreesWithDoublePrecision) {
     const Problem problem = make_problem(random_shape(random), random());
     SCOPED_TRACE(describe(problem.shape));
     const auto expected = plain(problem);
-    // With norms the float and the double k may round to neighbouring halves.
-    const double tolerance = problem.shape.norms && problem.shape.dtype == KvType::kF16 ? 4e-3 : 2e-5;
+    // With norms the float and the double k may round to neighbouring halves, or eighths of bits; integer products take
+    // q and the weights in 16 bits.
+    const KvType type = problem.shape.dtype;
+    const double tolerance = type == KvType::kF32  ? 2e-5
+                             : problem.shape.norms ? (type == KvType::kF16 ? 4e-3 : 0.1)
+                                                   : (type == KvType::kF16 ? 2e-5 : 2e-4);
     for (const Kernels* kernels : kernels_here()) {
       Variant variant{.kernels = kernels, .threads = 1 + int(random() % 3), .seed = random()};
       variant.longest_chunk = 1 + int(random() % 100);

@@ -100,6 +100,21 @@ inline QuantizedFormat random_format(test::Random& random, Packing packing) {
           random.chance(0.7) ? DType::kF16 : DType::kBF16};
 }
 
+inline KvType random_kv_type(test::Random& random) { return kKvTypes[random.integer(0, 2)]; }
+
+// A head row as the cache keeps it, from values that F32 holds: see KvType.
+inline std::vector<double> kept(KvType type, const std::vector<double>& row) {
+  std::vector<double> values;
+  float largest = 0;
+  for (double x : row) largest = std::max(largest, std::abs(float(x)));
+  const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+  for (double x : row)
+    values.push_back(type == KvType::kInt8  ? double(std::nearbyint(float(x) * inverse) * scale)
+                     : type == KvType::kF16 ? double(to_float(to_half(float(x))))
+                                            : double(float(x)));
+  return values;
+}
+
 // W [rows, columns] with values that the packing keeps exactly, in parts stacked by row, some with a bias.
 struct Matrix {
   int64_t rows = 0, columns = 0;

@@ -34,6 +34,15 @@ std::vector<float> values_of(const KvCache& cache, int layer, int64_t page) {
   if (cache.geometry.dtype == KvType::kF32) {
     values.resize(size_t(layer_page_bytes(cache) / 4));
     std::memcpy(values.data(), from, size_t(layer_page_bytes(cache)));
+  } else if (cache.geometry.dtype == KvType::kInt8) {
+    const KvBlocks blocks = kv_blocks(cache);
+    const int64_t keys = cache.geometry.head_dim * kPageTokens;
+    for (const char* end = from + layer_page_bytes(cache); from < end; from += blocks.block_bytes)
+      for (int64_t i = 0; i < blocks.block_bytes; ++i) {
+        float scale;
+        std::memcpy(&scale, from + keys, 4);  // all the same
+        if (i < keys || i >= blocks.value_bytes) values.push_back(float(static_cast<signed char>(from[i])) * scale);
+      }
   } else {
     for (int64_t i = 0; i < layer_page_bytes(cache) / 2; ++i) {
       half_t half;
@@ -49,10 +58,13 @@ TEST(KvCache, IsAsLargeAsItsNumbers) {
   EXPECT_EQ(cache->page_tokens, kPageTokens);
   EXPECT_EQ(cache->bytes, 3 * 5 * 2 * kPageTokens * (40 + 48) * 2);  // V rows are padded to 48
   EXPECT_EQ(make_kv_cache({3, 2, 64, KvType::kF32}, 5, nullptr)->bytes, 3 * 5 * 2 * kPageTokens * (64 + 64) * 4);
+  const KvGeometry geometry{3, 2, 64, KvType::kInt8};
+  EXPECT_EQ(make_kv_cache(geometry, 5, nullptr)->bytes, 3 * 5 * 2 * kPageTokens * (64 + 4 + 64 + 4));
+  EXPECT_EQ(make_kv_cache(geometry, 5, nullptr)->bytes, 5 * kPageTokens * geometry.bytes_per_token());
 }
 
 TEST(KvCache, FillIsReproducibleAndSane) {
-  for (KvType dtype : {KvType::kF16, KvType::kF32}) {
+  for (KvType dtype : kKvTypes) {
     ThreadTeam team(2);
     const auto one = make_kv_cache({3, 2, 40, dtype}, 5, nullptr);
     const auto two = make_kv_cache({3, 2, 40, dtype}, 9, &team);

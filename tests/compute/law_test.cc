@@ -28,7 +28,7 @@ ModelShape random_shape(test::Random& random) {
   s.head_dim = 2 * int(random.integer(1, random.chance(0.2) ? 68 : 24));
   s.window = random.chance(0.4) ? int(random.integer(1, 90)) : 0;
   s.packing = any_packing(random);
-  s.kv_dtype = random.chance(0.5) ? KvType::kF32 : KvType::kF16;
+  s.kv_dtype = random_kv_type(random);
   s.biases = random.chance(0.5);
   s.head_norms = random.chance(0.5);
   return s;

@@ -67,8 +67,9 @@ class Law : public testing::TestWithParam<std::string> {
     return compute::make_machine(GetParam(), {.threads = threads, .instruction_set = ""});
   }
 
-  static EngineOptions random_options(Random& random, int64_t max_rows, int64_t max_context) {
+  static EngineOptions random_options(Random& random, int64_t max_rows, int64_t max_context, compute::KvType kv) {
     EngineOptions options;
+    options.kv_dtype = kv;
     options.max_context = max_context;
     options.kv_tokens = random.chance(0.5) ? max_context : random.integer(max_context, 3 * max_context);
     options.max_rows = max_rows;
@@ -99,6 +100,7 @@ void Law::run_everywhere(int window, int traces) const {
   Random random(uint64_t(window) + 1);
   int64_t preemptions = 0, hits = 0, proposed = 0, accepted = 0;
   for (int trace = 0; trace < traces; ++trace) {
+    const compute::KvType kv = compute::kKvTypes[random.integer(0, 2)];
     std::vector<std::vector<int32_t>> openings(3);
     for (auto& opening : openings) {
       for (int i = 0; i < 50; ++i) opening.push_back(int32_t(random.integer(0, test::kSmallVocabulary - 1)));
@@ -107,14 +109,13 @@ void Law::run_everywhere(int window, int traces) const {
     for (Expected& one : all) {
       one.request = random_request(random, openings, max_context);
       for (int32_t i = 0; i < one.request.n; ++i) {
-        one.answers.push_back(
-            test::expected_tokens(*alone, alone_decoder, one.request, i, compute::KvType::kF16, max_context));
+        one.answers.push_back(test::expected_tokens(*alone, alone_decoder, one.request, i, kv, max_context));
       }
     }
     for (int64_t max_rows : {1, 2, 7, 64}) {
       auto own = machine(trace % 4 == 0 ? 2 : 1);
       model::Decoder decoder = test::make_small_model(*own, {.window = window});
-      Engine engine(std::move(own), std::move(decoder), random_options(random, max_rows, max_context));
+      Engine engine(std::move(own), std::move(decoder), random_options(random, max_rows, max_context, kv));
       std::map<RequestId, const Expected*> submitted;
       size_t next = 0;
       while (next < all.size() || !engine.idle()) {

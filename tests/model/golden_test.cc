@@ -40,7 +40,7 @@ std::vector<Case> cases() {
   std::vector<Case> result;
   for (const std::string& folder : folders())
     for (const std::string& machine : compute::machine_names())
-      for (const compute::KvType kv_dtype : {compute::KvType::kF32, compute::KvType::kF16}) {
+      for (const compute::KvType kv_dtype : compute::kKvTypes) {
         result.push_back({folder, machine, true, false, kv_dtype});
         if (machine != "reference") {
           result.push_back({folder, machine, true, true, kv_dtype});
@@ -66,6 +66,7 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
 // machine can do better, so the rest of a machine's error is measured against the reference machine with the same KV.
 double tolerance(const compute::MachineInfo& info, compute::KvType kv_dtype) {
   if (kv_dtype == compute::KvType::kF16) return 4e-3;
+  if (kv_dtype == compute::KvType::kInt8) return 1;
   return info.activations == "bf16x2" ? 1e-4 : 2e-5;
 }
 
@@ -98,7 +99,7 @@ class GoldenLogits : public testing::TestWithParam<Case> {
     const DType dtype = c.natural ? checkpoint_->natural_dtype() : DType::kF32;
     decoder_ = std::make_unique<model::Decoder>(checkpoint_->config(),
                                                 model::load_decoder_weights(*checkpoint_, *machine_, dtype, {}));
-    if (c.kv_dtype == compute::KvType::kF16 && c.machine != "reference") {
+    if (c.kv_dtype != compute::KvType::kF32 && c.machine != "reference") {
       reference_ = compute::make_reference();
       reference_decoder_ = std::make_unique<model::Decoder>(
           checkpoint_->config(), model::load_decoder_weights(*checkpoint_, *reference_, dtype, {}));
@@ -140,7 +141,7 @@ TEST_P(GoldenLogits, PromptsEqualTheReference) {
     worst = std::max(worst, difference / largest);
     if (reference_) {
       const std::vector<float> same_kv =
-          test::run_decoder(*reference_, *reference_decoder_, prompt(i), compute::KvType::kF16, 37);
+          test::run_decoder(*reference_, *reference_decoder_, prompt(i), GetParam().kv_dtype, 37);
       worst_of_same_kv = std::max(worst_of_same_kv, largest_difference(got, same_kv) / largest);
     }
   }

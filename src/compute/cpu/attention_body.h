@@ -7,236 +7,21 @@
 // For kernels_<isa>.cc only.
 #pragma once
 
-#include "compute/cpu/attention_kernels.h"
-#include "compute/cpu/kv_cache.h"
-#include "compute/cpu/lanes.h"
-#include "compute/cpu/unroll.h"
-#include "compute/cpu/vector_math.h"
+#include <type_traits>
+
+#include "compute/cpu/attention_float.h"
+#include "compute/cpu/attention_int8.h"
+#include "compute/cpu/attention_states.h"
 
 namespace updraft::compute::cpu::UPDRAFT_ISA::attention {
 
-// Registers decide the tile: pairs x width accumulators, `width` of K or V, one broadcast. Shape never changes a bit.
-constexpr int kTilePairs = 6;
-#if defined(__AVX512F__)
-constexpr int tile_width(int) { return 4; }
-#elif defined(__AVX2__)
-constexpr int tile_width(int pairs) { return pairs == 1 ? 4 : pairs <= 3 ? 2 : 1; }
-#else
-constexpr int tile_width(int pairs) { return pairs == 1 ? 4 : pairs <= 3 ? 2 : 1; }
-#endif
-constexpr int64_t kConvertPairs = 12;  // from more pairs than this on, an F16 page is widened once for all of them
-
-// Asks for a cache line, into the second level: what waits in the first level's few fill buffers holds up everything.
-UPDRAFT_INLINE inline void ask(const char* p) { __builtin_prefetch(p, 0, 2); }
-
-// c[p][n] = (first ? 0 : c[p][n]) + sum over k < count of a[p][k] b[k][n], one chain; n < 16 Width. Rows of a and c are
-// kRowStride floats apart. Ahead: asks for the lines `ahead` bytes past those of b.
-template <class T, int Pairs, int Width, bool Ahead>
-UPDRAFT_INLINE inline void chain(const float* a, const T* b, int64_t b_stride, int64_t count, bool first, float* c,
-                                 int64_t ahead) {
-  Lanes sums[Pairs * Width];
-  unroll<Pairs * Width>([&](auto i) UPDRAFT_INLINE {
-    sums[i] = first ? Lanes::zero() : Lanes::load(c + i / Width * kRowStride + 16 * (i % Width));
-  });
-  for (int64_t k = 0; k < count; ++k) {
-    Lanes row[Width];
-    unroll<Width>([&](auto w) UPDRAFT_INLINE {
-      row[w] = Lanes::load(b + 16 * w);
-      if constexpr (Ahead && (sizeof(T) == 4 || w % 2 == 0)) ask(reinterpret_cast<const char*>(b + 16 * w) + ahead);
-    });
-    unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
-      const Lanes factor = Lanes::broadcast(a[p * kRowStride + k]);
-      unroll<Width>([&](auto w) UPDRAFT_INLINE { sums[p * Width + w] = fma(factor, row[w], sums[p * Width + w]); });
-    });
-    b += b_stride;
-  }
-  unroll<Pairs * Width>([&](auto i) UPDRAFT_INLINE { sums[i].store(c + i / Width * kRowStride + 16 * (i % Width)); });
-}
-
-// The same for any number of lanes; Width is cut down for what is left.
-template <class T, int Pairs, int Width, bool Ahead>
-UPDRAFT_INLINE inline void chains(const float* a, const T* b, int64_t b_stride, int64_t count, int64_t lanes,
-                                  bool first, float* c, int64_t ahead) {
-  for (; lanes >= Width; lanes -= Width, b += 16 * Width, c += 16 * Width)
-    chain<T, Pairs, Width, Ahead>(a, b, b_stride, count, first, c, ahead);
-  if constexpr (Width > 1) {
-    if (lanes > 0) chains<T, Pairs, Width / 2, Ahead>(a, b, b_stride, count, lanes, first, c, ahead);
-  }
-}
-
-// Calls f(Index<pairs>) for a number of pairs known only at run time.
-template <int Pairs = 1, class F>
-UPDRAFT_INLINE inline void with_pairs(int64_t pairs, F&& f) {
-  if constexpr (Pairs < kTilePairs) {
-    if (pairs != Pairs) return with_pairs<Pairs + 1>(pairs, f);
-  }
-  f(Index<Pairs>());
-}
-
-// (largest score, sum of exp(score - largest), output) of some pairs; outputs are kRowStride apart.
-struct States {
-  float* max;
-  float* sum;
-  float* out;
-
-  States from(int64_t pair) const { return {max + pair, sum + pair, out + pair * kRowStride}; }
-};
-
-inline void clear(States states, int64_t pairs, int64_t padded_dim) {
-  for (int64_t p = 0; p < pairs; ++p) {
-    states.max[p] = -__builtin_inff();
-    states.sum[p] = 0;
-    for (int64_t d = 0; d < padded_dim; d += kLanes) Lanes::zero().store(states.out + p * kRowStride + d);
-  }
-}
-
-// into = into + part, at most 8 pairs; both scaled to the larger of the two maxima.
-inline void fold(States into, States part, int64_t pairs, int64_t padded_dim) {
-  float factor[kLanes] = {};
-  for (int64_t p = 0; p < pairs; ++p) {
-    const float largest = into.max[p] > part.max[p] ? into.max[p] : part.max[p];
-    factor[p] = into.max[p] - largest;
-    factor[8 + p] = part.max[p] - largest;
-    into.max[p] = largest;
-  }
-  exp(Lanes::load(factor)).store(factor);
-  for (int64_t p = 0; p < pairs; ++p) {
-    const Lanes old_factor = Lanes::broadcast(factor[p]), new_factor = Lanes::broadcast(factor[8 + p]);
-    into.sum[p] = __builtin_fmaf(into.sum[p], factor[p], part.sum[p] * factor[8 + p]);
-    float* out = into.out + p * kRowStride;
-    const float* add = part.out + p * kRowStride;
-    for (int64_t d = 0; d < padded_dim; d += kLanes)
-      fma(Lanes::load(out + d), old_factor, Lanes::load(add + d) * new_factor).store(out + d);
-  }
-}
-
-// scores [kPageTokens] of one pair become exp(scale score - largest) where seen: keys [begin, end); elsewhere 0.
-UPDRAFT_INLINE inline void softmax(float* scores, int64_t begin, int64_t end, float scale, float* page_max,
-                                   float* page_sum) {
-  constexpr int kParts = int(kPageTokens) / kLanes;
-  Lanes part[kParts];
-  unroll<kParts>([&](auto i) UPDRAFT_INLINE { part[i] = Lanes::load(scores + 16 * i) * Lanes::broadcast(scale); });
-  if (begin > 0 || end < kPageTokens) {
-    const Lanes hidden = Lanes::broadcast(-__builtin_inff());
-    for (int i = 0; i < kParts; ++i) {
-      const int64_t last = end - 16 * i, first = begin - 16 * i;
-      part[i] = Lanes::first_else(int(last < 0 ? 0 : last > 16 ? 16 : last), part[i], hidden);
-      part[i] = Lanes::first_else(int(first < 0 ? 0 : first > 16 ? 16 : first), hidden, part[i]);
-    }
-  }
-  const float largest = max_lane(max(max(part[0], part[1]), max(part[2], part[3])));
-  unroll<kParts>([&](auto i) UPDRAFT_INLINE {
-    part[i] = exp(part[i] - Lanes::broadcast(largest));
-    part[i].store(scores + 16 * i);
-  });
-  *page_max = largest;
-  *page_sum = sum((part[0] + part[1]) + (part[2] + part[3]));
-}
-
-// One thread's scratch: the queries and states of up to kBlockPairs pairs, one widened page, one tile.
-struct Scratch {
-  float* queries;   // [kBlockPairs, kRowStride]
-  States span;      // [kBlockPairs]
-  States result;    // [kBlockPairs]
-  float* page;      // [kPageTokens, 2, kMaxHeadDim]
-  float* scores;    // [kTilePairs, kRowStride]
-  float* page_out;  // [kTilePairs, kRowStride]
-
-  explicit Scratch(float* p) {
-    constexpr int64_t kRows = kBlockPairs * kRowStride;
-    queries = p;
-    span.out = p + kRows;
-    result.out = p + 2 * kRows;
-    scores = p + 3 * kRows;
-    page_out = scores + 8 * kRowStride;
-    page = page_out + 8 * kRowStride;
-    span.max = page + 2 * kPageTokens * kMaxHeadDim;
-    span.sum = span.max + kBlockPairs;
-    result.max = span.sum + kBlockPairs;
-    result.sum = result.max + kBlockPairs;
-  }
-};
-
-// One page of K and V as one type, and how far ahead of them the bytes lie that are wanted next.
-template <class T>
-struct Page {
-  const T* keys;       // [head_dim, kPageTokens]
-  const T* values;     // [chunk of kValueChunk dims][kPageTokens, dims of the chunk]
-  int64_t start;       // position of slot 0
-  int64_t ahead;       // from a byte in use to the one to ask for,
-  int64_t ahead_last;  // and in the last chunk of V
-};
-
-struct Range {
-  int64_t begin, end;
-};
-
-// Slots of the page that a pair sees; not empty for the pairs that walk it.
-inline Range seen_slots(const AttendTask& task, int64_t pair, int64_t page_start) {
-  const int64_t position = task.first_position + pair / task.group;
-  const int64_t first = task.window > 0 ? position - task.window + 1 - page_start : 0;
-  const int64_t end = position + 1 - page_start;
-  return {first > 0 ? first : 0, end < kPageTokens ? end : kPageTokens};
-}
-
-// The part of V that holds dims [begin, begin + 16 lanes): [kPageTokens, 16 lanes].
-template <class T>
-struct ValueChunk {
-  const T* values;
-  int64_t lanes;
-  int64_t ahead;
-};
-
-// out[p] = sum over the slots pair p sees of weight[p][slot] V[slot], in the order of the slots. All pairs together
-// where all of them see, one by one before and after (the diagonal, the window's edge).
 template <class T, int Pairs, bool Ahead>
-UPDRAFT_INLINE inline void weigh_values(const ValueChunk<T>& chunk, const Range* seen, const float* weights,
-                                        float* out) {
-  const int64_t stride = chunk.lanes * kLanes;
-  Range common = seen[0];
-  bool ragged_begin = false;
-  for (int p = 1; p < Pairs; ++p) {
-    ragged_begin = ragged_begin || seen[p].begin != seen[0].begin;
-    common.begin = seen[p].begin > common.begin ? seen[p].begin : common.begin;
-    common.end = seen[p].end < common.end ? seen[p].end : common.end;
+UPDRAFT_INLINE inline void tile_of(const AttendTask& task, const Page<T>& page, int64_t pair, const Scratch& scratch) {
+  if constexpr (std::is_same_v<T, int8_t>) {
+    tile_int8<Pairs, Ahead>(task, page, pair, scratch);
+  } else {
+    tile<T, Pairs, Ahead>(task, page, pair, scratch);
   }
-  if (common.begin >= common.end) common = {kPageTokens, kPageTokens}, ragged_begin = true;
-  const auto alone = [&](int p, int64_t begin, int64_t end) {
-    if (begin < end)
-      chains<T, 1, tile_width(1), false>(weights + p * kRowStride + begin, chunk.values + begin * stride, stride,
-                                         end - begin, chunk.lanes, false, out + p * kRowStride, 0);
-  };
-  if (ragged_begin) {
-    for (int p = 0; p < Pairs; ++p) {
-      for (int64_t d = 0; d < stride; d += kLanes) Lanes::zero().store(out + p * kRowStride + d);
-      alone(p, seen[p].begin, seen[p].end < common.begin ? seen[p].end : common.begin);
-    }
-  }
-  chains<T, Pairs, tile_width(Pairs), Ahead>(weights + common.begin, chunk.values + common.begin * stride, stride,
-                                             common.end - common.begin, chunk.lanes, !ragged_begin, out, chunk.ahead);
-  for (int p = 0; p < Pairs; ++p) alone(p, common.end, seen[p].end);
-}
-
-// Pairs [pair, pair + Pairs) of the task, the first of the block being pair_begin, take one page into their span's
-// state.
-template <class T, int Pairs, bool Ahead>
-void tile(const AttendTask& task, const Page<T>& page, int64_t pair, const Scratch& scratch) {
-  const int64_t in_block = pair - task.pair_begin;
-  Range seen[Pairs];
-  float page_max[Pairs], page_sum[Pairs];
-  chains<T, Pairs, tile_width(Pairs), Ahead>(scratch.queries + in_block * kRowStride, page.keys, kPageTokens,
-                                             task.head_dim, kPageTokens / kLanes, true, scratch.scores, page.ahead);
-  for (int p = 0; p < Pairs; ++p) {
-    seen[p] = seen_slots(task, pair + p, page.start);
-    softmax(scratch.scores + p * kRowStride, seen[p].begin, seen[p].end, task.scale, page_max + p, page_sum + p);
-  }
-  for (int64_t d = 0; d < task.padded_dim; d += kValueChunk) {
-    const bool last = d + kValueChunk >= task.padded_dim;
-    weigh_values<T, Pairs, Ahead>({page.values + d * kPageTokens, (last ? task.padded_dim - d : kValueChunk) / kLanes,
-                                   last ? page.ahead_last : page.ahead},
-                                  seen, scratch.scores, scratch.page_out + d);
-  }
-  fold(scratch.span.from(in_block), {page_max, page_sum, scratch.page_out}, Pairs, task.padded_dim);
 }
 
 // Pairs [begin, end) walk one page in tiles of nearly equal size; the first tile asks for what comes next.
@@ -247,9 +32,9 @@ void tiles(const AttendTask& task, const Page<T>& page, Range pairs, bool ahead,
     const int64_t size = (left + count - 1) / count;
     with_pairs(size, [&](auto n) UPDRAFT_INLINE {
       if (ahead && pair == pairs.begin) {
-        tile<T, n.value, true>(task, page, pair, scratch);
+        tile_of<T, n.value, true>(task, page, pair, scratch);
       } else {
-        tile<T, n.value, false>(task, page, pair, scratch);
+        tile_of<T, n.value, false>(task, page, pair, scratch);
       }
     });
     pair += size;
@@ -263,17 +48,23 @@ inline void widen(const half_t* from, int64_t count, float* to) {
 template <class T>
 void walk_page(const AttendTask& task, int64_t index, Range pairs, const Scratch& scratch) {
   const char* block = task.blocks + task.page_table[index] * task.page_bytes;
-  Page<T> page = {reinterpret_cast<const T*>(block), reinterpret_cast<const T*>(block + task.value_bytes),
-                  index * kPageTokens, kValueChunk * kPageTokens * int64_t(sizeof(T)), 0};
+  Page<T> page = {reinterpret_cast<const T*>(block),
+                  reinterpret_cast<const T*>(block + task.value_bytes),
+                  nullptr,
+                  index * kPageTokens,
+                  kValueChunk * kPageTokens * int64_t(sizeof(T)),
+                  0};
   if constexpr (sizeof(T) == 2) {
     if (pairs.end - pairs.begin > kConvertPairs) {
       float* keys = scratch.page;
       float* values = scratch.page + kPageTokens * kMaxHeadDim;
       widen(page.keys, task.head_dim * kPageTokens, keys);
       widen(page.values, task.padded_dim * kPageTokens, values);
-      return tiles<float>(task, {keys, values, page.start, 0, 0}, pairs, false, scratch);
+      return tiles<float>(task, {keys, values, nullptr, page.start, 0, 0}, pairs, false, scratch);
     }
   }
+  if constexpr (std::is_same_v<T, int8_t>)
+    page.scales = reinterpret_cast<const float*>(block + task.head_dim * kPageTokens);
   // A block is read from its first byte to its last; from its last chunk on, the next page's block is asked for.
   if (index + 1 < task.page_end) {
     const int64_t last_chunk = (task.padded_dim - 1) / kValueChunk * kValueChunk * kPageTokens * int64_t(sizeof(T));
@@ -337,6 +128,16 @@ inline int64_t head_offset(const AttendTask& task, int64_t pair) {
   return pair / task.group * task.row_stride + pair % task.group * task.head_dim;
 }
 
+inline void take_query(const AttendTask& task, int64_t pair_in_block, const Scratch& scratch) {
+  const float* q = task.q + head_offset(task, task.pair_begin + pair_in_block);
+  if (task.dtype == KvType::kInt8) {
+    scratch.query_scale[pair_in_block] =
+        quantize_row(q, task.head_dim, kWholeRange, scratch.whole_queries + pair_in_block * kWholeStride);
+  } else {
+    std::memcpy(scratch.queries + pair_in_block * kRowStride, q, size_t(task.head_dim) * sizeof(float));
+  }
+}
+
 // out = softmax(scale q K^T) V for pairs [pair_begin, pair_end).
 // Reads: each page's K and V once per kBlockPairs pairs; 4 head_dim flop per pair and key; q and states stay in L2.
 // Mistral-7B's shape (32 query heads, 8 key/value heads of 128, F16), 2 cores of a Granite Rapids class Xeon, AVX-512:
@@ -347,19 +148,23 @@ inline int64_t head_offset(const AttendTask& task, int64_t pair) {
 inline void attend(const AttendTask& task, float* scratch_memory) {
   const Scratch scratch(scratch_memory);
   const int64_t pairs = task.pair_end - task.pair_begin;
-  for (int64_t p = 0; p < pairs; ++p)
-    std::memcpy(scratch.queries + p * kRowStride, task.q + head_offset(task, task.pair_begin + p),
-                size_t(task.head_dim) * sizeof(float));
+  for (int64_t p = 0; p < pairs; ++p) take_query(task, p, scratch);
   clear(scratch.span, pairs, task.padded_dim);
   clear(scratch.result, pairs, task.padded_dim);
   for (int64_t page = task.page_begin; page < task.page_end; ++page) {
     if (page % kSpanPages == 0 && page != task.page_begin) close_span(task, scratch, page - 1);
     const Range walking = pairs_of_page(task, page);
     if (walking.begin >= walking.end) continue;
-    if (task.dtype == KvType::kF16) {
-      walk_page<half_t>(task, page, walking, scratch);
-    } else {
-      walk_page<float>(task, page, walking, scratch);
+    switch (task.dtype) {
+      case KvType::kF16:
+        walk_page<half_t>(task, page, walking, scratch);
+        break;
+      case KvType::kF32:
+        walk_page<float>(task, page, walking, scratch);
+        break;
+      case KvType::kInt8:
+        walk_page<int8_t>(task, page, walking, scratch);
+        break;
     }
   }
   close_span(task, scratch, task.page_end - 1);
@@ -418,10 +223,13 @@ void store_key_as(const float* k, int64_t head_dim, T* block, int64_t slot) {
 }
 
 inline void store_key(const float* k, int64_t head_dim, KvType dtype, void* block, int64_t slot) {
-  if (dtype == KvType::kF16) {
-    store_key_as(k, head_dim, static_cast<half_t*>(block), slot);
-  } else {
-    store_key_as(k, head_dim, static_cast<float*>(block), slot);
+  switch (dtype) {
+    case KvType::kF16:
+      return store_key_as(k, head_dim, static_cast<half_t*>(block), slot);
+    case KvType::kF32:
+      return store_key_as(k, head_dim, static_cast<float*>(block), slot);
+    case KvType::kInt8:
+      return store_key_int8(k, head_dim, static_cast<char*>(block), slot);
   }
 }
 
@@ -435,10 +243,13 @@ void store_value_as(const float* v, int64_t head_dim, T* values, int64_t slot) {
 }
 
 inline void store_value(const float* v, int64_t head_dim, KvType dtype, void* block, int64_t slot) {
-  if (dtype == KvType::kF16) {
-    store_value_as(v, head_dim, static_cast<half_t*>(block) + head_dim * kPageTokens, slot);
-  } else {
-    store_value_as(v, head_dim, static_cast<float*>(block) + head_dim * kPageTokens, slot);
+  switch (dtype) {
+    case KvType::kF16:
+      return store_value_as(v, head_dim, static_cast<half_t*>(block) + head_dim * kPageTokens, slot);
+    case KvType::kF32:
+      return store_value_as(v, head_dim, static_cast<float*>(block) + head_dim * kPageTokens, slot);
+    case KvType::kInt8:
+      return store_value_int8(v, head_dim, static_cast<char*>(block), slot);
   }
 }
 

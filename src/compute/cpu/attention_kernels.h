@@ -13,7 +13,8 @@ constexpr int64_t kBlockPairs = 192;  // most pairs that walk the pages together
 constexpr int64_t kSpanPages = 8;     // pages are folded into a span in order, spans into the result in order: numerics
 constexpr int64_t kRowStride =
     272;  // floats between rows of scratch: the largest head and one line, never a power of two
-constexpr int64_t kAttendScratchFloats = (3 * kBlockPairs + 16) * kRowStride + 4 * kBlockPairs + 2 * 64 * 256 + 1024;
+constexpr int64_t kWholeStride = 2 * kRowStride;  // of rows of 16-bit integers
+constexpr int64_t kAttendScratchFloats = (3 * kBlockPairs + 16) * kRowStride + 5 * kBlockPairs + 2 * 64 * 256 + 1024;
 
 // Where one head comes from and how it is turned.
 struct HeadRotation {

@@ -81,7 +81,7 @@ class CpuMachine final : public Machine {
     info.other_activations = "f32";
     info.integer_activations = "int8 per row and group";
     info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16, Packing::kInt8, Packing::kInt4};
-    info.kv_dtypes = {KvType::kF32, KvType::kF16};
+    info.kv_dtypes = {KvType::kF32, KvType::kF16, KvType::kInt8};
     info.page_tokens = kPageTokens;
     info.threads = team_.size();
     info.batch_invariant = true;

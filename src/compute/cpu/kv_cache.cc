@@ -23,6 +23,18 @@ uint64_t mix(uint64_t x) {
 // Four halves: random sign and mantissa, a magnitude in [1/8, 2), root mean square 0.88.
 uint64_t four_halves(uint64_t counter) { return (mix(counter) & 0x8fff8fff8fff8fffu) | 0x3000300030003000u; }
 
+constexpr float kFilledScale = 0.88f / 73.9f;
+
+KvBlocks block_shape(const KvGeometry& geometry) {
+  KvBlocks blocks;
+  blocks.padded_dim = kv_padded_dim(geometry.head_dim);
+  const int64_t element = geometry.dtype == KvType::kInt8 ? 1 : geometry.dtype == KvType::kF16 ? 2 : 4;
+  const int64_t scales = geometry.dtype == KvType::kInt8 ? 2 * int64_t(sizeof(float)) : 0;  // K's and V's of a slot
+  blocks.value_bytes = kPageTokens * (geometry.head_dim * element + scales);
+  blocks.block_bytes = blocks.value_bytes + kPageTokens * blocks.padded_dim * element;
+  return blocks;
+}
+
 class CpuKvCache final : public KvCache {
  public:
   CpuKvCache(const KvGeometry& shape, int64_t page_count, int64_t total_bytes, ThreadTeam* team)
@@ -70,7 +82,25 @@ class CpuKvCache final : public KvCache {
     });
   }
 
+  // Int8: uniform odd integers, whose root mean square is 73.9, and the scale that makes it 0.88.
+  void fill_int8(char* out, uint64_t key) const {
+    const KvBlocks shape = block_shape(geometry);
+    const auto fill_bytes = [&](char* to, int64_t count) {
+      for (int64_t i = 0; i < count; i += 8) {
+        const uint64_t eight = mix(key++) | 0x0101010101010101u;
+        std::memcpy(to + i, &eight, 8);
+      }
+    };
+    const int64_t keys = geometry.head_dim * kPageTokens;
+    for (char* end = out + layer_page_bytes_; out < end; out += shape.block_bytes) {
+      fill_bytes(out, keys);
+      for (int64_t i = keys; i < shape.value_bytes; i += 4) std::memcpy(out + i, &kFilledScale, 4);
+      fill_bytes(out + shape.value_bytes, shape.block_bytes - shape.value_bytes);
+    }
+  }
+
   void fill(char* out, uint64_t key) const {
+    if (geometry.dtype == KvType::kInt8) return fill_int8(out, key);
     if (geometry.dtype == KvType::kF16) {
       for (int64_t i = 0; i < layer_page_bytes_; i += 8) {
         const uint64_t four = four_halves(key + uint64_t(i / 8));
@@ -92,14 +122,6 @@ class CpuKvCache final : public KvCache {
   ThreadTeam* team_;
   int64_t layer_page_bytes_ = 0;
 };
-
-KvBlocks block_shape(const KvGeometry& geometry) {
-  KvBlocks blocks;
-  blocks.padded_dim = kv_padded_dim(geometry.head_dim);
-  blocks.value_bytes = kPageTokens * head_row_bytes(geometry.dtype, geometry.head_dim);
-  blocks.block_bytes = blocks.value_bytes + kPageTokens * head_row_bytes(geometry.dtype, blocks.padded_dim);
-  return blocks;
-}
 
 }  // namespace
 

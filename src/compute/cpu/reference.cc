@@ -83,7 +83,28 @@ struct ReferenceKv final : KvCache {
     return values.data() + page * page_elements() + (block * page_tokens + slot) * geometry.head_dim;
   }
 
-  float rounded(double x) const { return geometry.dtype == KvType::kF16 ? to_float(to_half(float(x))) : float(x); }
+  // A head row as the cache's type keeps it.
+  void store(const double* row, float* to) const {
+    const int64_t count = geometry.head_dim;
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = geometry.dtype == KvType::kF16 ? to_float(to_half(float(row[i]))) : float(row[i]);
+    if (geometry.dtype == KvType::kInt8) round_to_int8(to, count);
+  }
+
+  // See KvType: x = q s.
+  static void round_to_int8(float* row, int64_t count) {
+    float largest = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) {
+      finite = finite && std::isfinite(row[i]);
+      largest = std::max(largest, std::abs(row[i]));
+    }
+    const float scale = largest / 127, inverse = 127 / largest;
+    for (int64_t i = 0; i < count; ++i)
+      row[i] = !finite               ? std::numeric_limits<float>::quiet_NaN()
+               : largest < 0x1p-100f ? 0
+                                     : std::nearbyint(row[i] * inverse) * scale;
+  }
 
   void copy_pages(std::span<const int32_t> from, std::span<const int32_t> to) override {
     CHECK(from.size() == to.size()) << from.size() << " pages to " << to.size();
@@ -95,11 +116,14 @@ struct ReferenceKv final : KvCache {
   void fill_pages(std::span<const int32_t> list, uint64_t seed) override {
     for (size_t i = 0; i < list.size(); ++i) {
       float* page = values.data() + list[i] * page_elements();
+      std::vector<double> row(static_cast<size_t>(geometry.head_dim));
       for (int64_t j = 0; j < page_elements(); ++j) {
         uint64_t z = seed + 0x9e3779b97f4a7c15u * (uint64_t(i) * uint64_t(page_elements()) + uint64_t(j) + 1);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        page[j] = rounded((double((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1) * std::sqrt(3.0));
+        const int64_t place = j % geometry.head_dim;
+        row[size_t(place)] = (double((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1) * std::sqrt(3.0);
+        if (place + 1 == geometry.head_dim) store(row.data(), page + j - place);
       }
     }
   }
@@ -144,7 +168,7 @@ class ReferenceMachine final : public Machine {
     info.activations = info.other_activations = "f64";
     info.integer_activations = "int8 per row and group";
     info.packings = {Packing::kF32, Packing::kF16, Packing::kBF16, Packing::kInt8, Packing::kInt4};
-    info.kv_dtypes = {KvType::kF32, KvType::kF16};
+    info.kv_dtypes = {KvType::kF32, KvType::kF16, KvType::kInt8};
     info.page_tokens = kPageTokens;
     info.batch_invariant = true;
     return info;
@@ -260,8 +284,7 @@ class ReferenceMachine final : public Machine {
       for (int part = 0; part < 2; ++part)
         for (int head = 0; head < spec.key_value_heads; ++head) {
           const double* from = row + int64_t(spec.query_heads + part * spec.key_value_heads + head) * d;
-          float* to = pages.at(kv.layer, part, page, head, position % kPageTokens);
-          for (int i = 0; i < d; ++i) to[i] = pages.rounded(from[i]);
+          pages.store(from, pages.at(kv.layer, part, page, head, position % kPageTokens));
         }
     }
   }
