@@ -16,8 +16,13 @@ constexpr bool kEmulated = true;
 
 inline std::vector<const Kernels*> kernels_here() {
   std::vector<const Kernels*> found;
-  for (const InstructionSet& set : available_instruction_sets())
-    if (set.tiles == nullptr) found.push_back(set.kernels);
+  for (const InstructionSet& set : available_instruction_sets()) {
+    if (set.tiles != nullptr) continue;
+#if defined(__x86_64__)
+    if (set.name == "avx512") found.push_back(&kernels_avx512());  // what set.kernels is without VNNI
+#endif
+    found.push_back(set.kernels);
+  }
   return found;
 }
 

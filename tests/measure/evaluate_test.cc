@@ -113,7 +113,8 @@ class GoldenEvaluation : public testing::Test {
     const auto folder = test::find_golden("tiny/qwen2");
     if (folder.empty()) GTEST_SKIP() << "tiny/qwen2 is not among the goldens";
     options_.model.model = folder.string();
-    options_.model.dtype = options_.model.kv_dtype = DType::kF32;
+    options_.model.dtype = DType::kF32;
+    options_.model.kv_dtype = compute::KvType::kF32;
     options_.model.threads = 2;
     golden_ = std::make_unique<test::SafetensorsFile>(folder / "golden.safetensors");
     text_.path = "golden";
@@ -193,7 +194,7 @@ TEST_F(GoldenEvaluation, AStateOfAnotherEvaluationIsRefused) {
   options_.context = 10;
   EXPECT_NE(refusal().find("its context is 9, but here it is 10"), std::string::npos) << refusal();
   options_ = kept;
-  options_.model.kv_dtype = DType::kF16;
+  options_.model.kv_dtype = compute::KvType::kF16;
   EXPECT_NE(refusal().find("its model is"), std::string::npos) << refusal();
   options_ = kept;
   text_.hash = 5;

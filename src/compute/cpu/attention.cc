@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "compute/cpu/huge_memory.h"
 #include "compute/cpu/kv_cache.h"
+#include "compute/cpu/work_ranges.h"
 
 namespace updraft::compute::cpu {
 namespace {
@@ -34,9 +35,10 @@ struct SequencePlan {
 
 struct AttentionScratch::Impl {
   explicit Impl(int count)
-      : threads(count), per_thread(count * kAttendScratchFloats * int64_t(sizeof(float)), "attention") {}
+      : threads(count), ranges(count), per_thread(count * kAttendScratchFloats * int64_t(sizeof(float)), "attention") {}
 
   const int threads;
+  WorkRanges ranges;
   HugeMemory per_thread;
   HugeMemory partials;
   std::vector<SequencePlan> plans;  // one more than there are sequences
@@ -129,7 +131,9 @@ void run_item(const Kernels& kernels, const Step& step, int64_t item, int member
   const SequencePlan& p = *(std::upper_bound(plans, plans + step.sequences, item,
                                              [](int64_t i, const SequencePlan& plan) { return i < plan.item_begin; }) -
                             1);
-  const int64_t heads = step.spec.key_value_heads, index = item - p.item_begin, head = index % heads;
+  const int64_t heads = step.spec.key_value_heads, index = item - p.item_begin, items = ceil_div(p.spans, p.item_spans);
+  // Split: all items of a head, then the next head, so that a thread reads on where its last item ended.
+  const int64_t head = p.spans > 0 ? index / items : index % heads;
   const int64_t pairs = p.rows * step.common.group;
   AttendTask task = step.common;
   const int64_t offset = p.row_begin * task.row_stride + head * task.group * task.head_dim;
@@ -139,11 +143,18 @@ void run_item(const Kernels& kernels, const Step& step, int64_t item, int member
   task.first_position = p.first_position;
   task.page_table = p.page_table;
   if (p.spans > 0) {
-    const int64_t span = index / heads * p.item_spans;
+    const int64_t span = index % items * p.item_spans;
     task.pair_end = pairs;
     task.page_begin = std::max((p.first_span + span) * kSpanPages, first_page_seen(step.spec, p.first_position));
     task.page_end =
         std::min((p.first_span + span + p.item_spans) * kSpanPages, (p.first_position + p.rows - 1) / kPageTokens + 1);
+    const int64_t next_page = index % items + 1 < items ? task.page_end
+                              : head + 1 < heads        ? first_page_seen(step.spec, p.first_position)
+                                                        : -1;
+    if (next_page >= 0) {
+      const int64_t to_head = next_page == task.page_end ? 0 : task.page_bytes / heads;
+      task.after = task.blocks + to_head + task.page_table[next_page] * task.page_bytes;
+    }
     task.partial_span_stride = task.padded_dim + 16;
     task.partial_pair_stride = p.spans * task.partial_span_stride;
     task.partials = step.scratch.partials.as<float>() + p.partials + head * pairs * task.partial_pair_stride +
@@ -200,8 +211,10 @@ void attend(const Kernels& kernels, ThreadTeam& team, AttentionScratch& scratch,
   step.common.value_bytes = blocks.value_bytes;
   step.common.blocks = blocks.data + kv.layer * kv.cache->pages * step.common.page_bytes;
   plan(step);
-  team.parallel_for(step.items, 1, [&](int64_t begin, int64_t end, int member) {
-    for (int64_t item = begin; item < end; ++item) run_item(kernels, step, item, member);
+  step.scratch.ranges.reset(step.items, 1);
+  team.run([&](int member) {
+    while (const WorkRanges::Piece piece = step.scratch.ranges.claim(member))
+      run_item(kernels, step, piece.begin, member);
   });
   if (step.merges > 0)
     team.parallel_for(step.merges, 8, [&](int64_t begin, int64_t end, int) { run_merges(kernels, step, begin, end); });

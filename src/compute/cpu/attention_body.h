@@ -48,29 +48,21 @@ inline void widen(const half_t* from, int64_t count, float* to) {
 template <class T>
 void walk_page(const AttendTask& task, int64_t index, Range pairs, const Scratch& scratch) {
   const char* block = task.blocks + task.page_table[index] * task.page_bytes;
-  Page<T> page = {reinterpret_cast<const T*>(block),
-                  reinterpret_cast<const T*>(block + task.value_bytes),
-                  nullptr,
-                  index * kPageTokens,
-                  kValueChunk * kPageTokens * int64_t(sizeof(T)),
-                  0};
+  Page<T> page = {reinterpret_cast<const T*>(block), reinterpret_cast<const T*>(block + task.value_bytes), nullptr,
+                  index * kPageTokens, nullptr};
   if constexpr (sizeof(T) == 2) {
     if (pairs.end - pairs.begin > kConvertPairs) {
       float* keys = scratch.page;
       float* values = scratch.page + kPageTokens * kMaxHeadDim;
       widen(page.keys, task.head_dim * kPageTokens, keys);
       widen(page.values, task.padded_dim * kPageTokens, values);
-      return tiles<float>(task, {keys, values, nullptr, page.start, 0, 0}, pairs, false, scratch);
+      return tiles<float>(task, {keys, values, nullptr, page.start, nullptr}, pairs, false, scratch);
     }
   }
   if constexpr (std::is_same_v<T, int8_t>)
     page.scales = reinterpret_cast<const float*>(block + task.head_dim * kPageTokens);
-  // A block is read from its first byte to its last; from its last chunk on, the next page's block is asked for.
-  if (index + 1 < task.page_end) {
-    const int64_t last_chunk = (task.padded_dim - 1) / kValueChunk * kValueChunk * kPageTokens * int64_t(sizeof(T));
-    page.ahead_last = (task.page_table[index + 1] - int64_t(task.page_table[index])) * task.page_bytes -
-                      task.value_bytes - last_chunk;
-  }
+  const char* after = task.after != nullptr ? task.after : block;
+  page.next = index + 1 < task.page_end ? task.blocks + task.page_table[index + 1] * task.page_bytes : after;
   tiles<T>(task, page, pairs, true, scratch);
 }
 

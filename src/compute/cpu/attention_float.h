@@ -10,20 +10,18 @@
 namespace updraft::compute::cpu::UPDRAFT_ISA::attention {
 
 // c[p][n] = (first ? 0 : c[p][n]) + sum over k < count of a[p][k] b[k][n], one chain; n < 16 Width. Rows of a and c are
-// kRowStride floats apart. Ahead: asks for the lines `ahead` bytes past those of b.
+// kRowStride floats apart. Ahead: asks for the memory from `ahead` on.
 template <class T, int Pairs, int Width, bool Ahead>
 UPDRAFT_INLINE inline void chain(const float* a, const T* b, int64_t b_stride, int64_t count, bool first, float* c,
-                                 int64_t ahead) {
+                                 const char* ahead) {
   Lanes sums[Pairs * Width];
   unroll<Pairs * Width>([&](auto i) UPDRAFT_INLINE {
     sums[i] = first ? Lanes::zero() : Lanes::load(c + i / Width * kRowStride + 16 * (i % Width));
   });
   for (int64_t k = 0; k < count; ++k) {
     Lanes row[Width];
-    unroll<Width>([&](auto w) UPDRAFT_INLINE {
-      row[w] = Lanes::load(b + 16 * w);
-      if constexpr (Ahead && (sizeof(T) == 4 || w % 2 == 0)) ask(reinterpret_cast<const char*>(b + 16 * w) + ahead);
-    });
+    unroll<Width>([&](auto w) UPDRAFT_INLINE { row[w] = Lanes::load(b + 16 * w); });
+    if constexpr (Ahead) ask_beside_row<T>(ahead);
     unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
       const Lanes factor = Lanes::broadcast(a[p * kRowStride + k]);
       unroll<Width>([&](auto w) UPDRAFT_INLINE { sums[p * Width + w] = fma(factor, row[w], sums[p * Width + w]); });
@@ -36,11 +34,15 @@ UPDRAFT_INLINE inline void chain(const float* a, const T* b, int64_t b_stride, i
 // The same for any number of lanes; Width is cut down for what is left.
 template <class T, int Pairs, int Width, bool Ahead>
 UPDRAFT_INLINE inline void chains(const float* a, const T* b, int64_t b_stride, int64_t count, int64_t lanes,
-                                  bool first, float* c, int64_t ahead) {
-  for (; lanes >= Width; lanes -= Width, b += 16 * Width, c += 16 * Width)
+                                  bool first, float* c, const char* ahead) {
+  if (lanes >= Width) {
     chain<T, Pairs, Width, Ahead>(a, b, b_stride, count, first, c, ahead);
+    for (b += 16 * Width, c += 16 * Width, lanes -= Width; lanes >= Width;
+         lanes -= Width, b += 16 * Width, c += 16 * Width)
+      chain<T, Pairs, Width, false>(a, b, b_stride, count, first, c, nullptr);
+  }
   if constexpr (Width > 1) {
-    if (lanes > 0) chains<T, Pairs, Width / 2, Ahead>(a, b, b_stride, count, lanes, first, c, ahead);
+    if (lanes > 0) chains<T, Pairs, Width / 2, false>(a, b, b_stride, count, lanes, first, c, nullptr);
   }
 }
 
@@ -49,7 +51,7 @@ template <class T>
 struct ValueChunk {
   const T* values;
   int64_t lanes;
-  int64_t ahead;
+  const char* ahead;
 };
 
 // out[p] = sum over the slots pair p sees of weight[p][slot] V[slot], in the order of the slots. All pairs together
@@ -69,7 +71,7 @@ UPDRAFT_INLINE inline void weigh_values(const ValueChunk<T>& chunk, const Range*
   const auto alone = [&](int p, int64_t begin, int64_t end) {
     if (begin < end)
       chains<T, 1, tile_width(1), false>(weights + p * kRowStride + begin, chunk.values + begin * stride, stride,
-                                         end - begin, chunk.lanes, false, out + p * kRowStride, 0);
+                                         end - begin, chunk.lanes, false, out + p * kRowStride, nullptr);
   };
   if (ragged_begin) {
     for (int p = 0; p < Pairs; ++p) {
@@ -90,16 +92,17 @@ void tile(const AttendTask& task, const Page<T>& page, int64_t pair, const Scrat
   Range seen[Pairs];
   float page_max[Pairs], page_sum[Pairs];
   chains<T, Pairs, tile_width(Pairs), Ahead>(scratch.queries + in_block * kRowStride, page.keys, kPageTokens,
-                                             task.head_dim, kPageTokens / kLanes, true, scratch.scores, page.ahead);
+                                             task.head_dim, kPageTokens / kLanes, true, scratch.scores, page.next);
   for (int p = 0; p < Pairs; ++p) {
     seen[p] = seen_slots(task, pair + p, page.start);
     softmax(scratch.scores + p * kRowStride, seen[p].begin, seen[p].end, task.scale, page_max + p, page_sum + p);
   }
   for (int64_t d = 0; d < task.padded_dim; d += kValueChunk) {
     const bool last = d + kValueChunk >= task.padded_dim;
-    weigh_values<T, Pairs, Ahead>({page.values + d * kPageTokens, (last ? task.padded_dim - d : kValueChunk) / kLanes,
-                                   last ? page.ahead_last : page.ahead},
-                                  seen, scratch.scores, scratch.page_out + d);
+    const char* ahead = page.next + (task.head_dim + d) * kPageTokens * int64_t(sizeof(T));
+    weigh_values<T, Pairs, Ahead>(
+        {page.values + d * kPageTokens, (last ? task.padded_dim - d : kValueChunk) / kLanes, ahead}, seen,
+        scratch.scores, scratch.page_out + d);
   }
   fold(scratch.span.from(in_block), {page_max, page_sum, scratch.page_out}, Pairs, task.padded_dim);
 }

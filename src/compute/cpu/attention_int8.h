@@ -44,7 +44,7 @@ inline float quantize_row(const float* x, int64_t count, float range, int16_t* o
   for (int64_t i = 0; i < count; i += kLanes) {
     const Lanes part = Lanes::load_first(x + i, int(count - i < kLanes ? count - i : kLanes));
     // A row that cannot be told is stored as zeros: infinity times 0 has no nearest whole number.
-    store_whole(q.inverse == 0 ? Lanes::zero() : round(part * Lanes::broadcast(q.inverse)), out + i);
+    store_whole(q.inverse == 0 ? Lanes::zero() : part * Lanes::broadcast(q.inverse), out + i);
   }
   return q.scale;
 }
@@ -79,15 +79,13 @@ inline void store_value_int8(const float* v, int64_t head_dim, char* block, int6
 // kWholeStride apart, of c kRowStride.
 template <int Pairs, int Width, bool Ahead>
 UPDRAFT_INLINE inline void sum_products(const int16_t* a, const int8_t* b, int64_t b_stride, int64_t count, float* c,
-                                        int64_t ahead) {
+                                        const char* ahead) {
   IntLanes sums[Pairs * Width];
   unroll<Pairs * Width>([&](auto i) UPDRAFT_INLINE { sums[i] = IntLanes::zero(); });
   for (int64_t k = 0; k < count; ++k) {
     PairLanes row[Width];
-    unroll<Width>([&](auto w) UPDRAFT_INLINE {
-      row[w] = PairLanes::load(b + 32 * w);
-      if constexpr (Ahead && w % 2 == 0) ask(reinterpret_cast<const char*>(b + 32 * w) + ahead);
-    });
+    unroll<Width>([&](auto w) UPDRAFT_INLINE { row[w] = PairLanes::load(b + 32 * w); });
+    if constexpr (Ahead) ask_beside_row<int8_t>(ahead);
     unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
       const PairLanes factor = PairLanes::broadcast(a + p * kWholeStride + 2 * k);
       unroll<Width>([&](auto w)
@@ -102,11 +100,15 @@ UPDRAFT_INLINE inline void sum_products(const int16_t* a, const int8_t* b, int64
 // The same for any number of lanes.
 template <int Pairs, int Width, bool Ahead>
 UPDRAFT_INLINE inline void sums_of_products(const int16_t* a, const int8_t* b, int64_t b_stride, int64_t count,
-                                            int64_t lanes, float* c, int64_t ahead) {
-  for (; lanes >= Width; lanes -= Width, b += 32 * Width, c += 16 * Width)
+                                            int64_t lanes, float* c, const char* ahead) {
+  if (lanes >= Width) {
     sum_products<Pairs, Width, Ahead>(a, b, b_stride, count, c, ahead);
+    for (b += 32 * Width, c += 16 * Width, lanes -= Width; lanes >= Width;
+         lanes -= Width, b += 32 * Width, c += 16 * Width)
+      sum_products<Pairs, Width, false>(a, b, b_stride, count, c, nullptr);
+  }
   if constexpr (Width > 1) {
-    if (lanes > 0) sums_of_products<Pairs, Width / 2, Ahead>(a, b, b_stride, count, lanes, c, ahead);
+    if (lanes > 0) sums_of_products<Pairs, Width / 2, false>(a, b, b_stride, count, lanes, c, nullptr);
   }
 }
 
@@ -129,7 +131,7 @@ UPDRAFT_INLINE inline float quantize_weights(const float* weights, const float* 
   const Lanes total = (part[0] + part[1]) + (part[2] + part[3]);
   const Quantizer q = quantizer(max_lane(largest), sum(total * Lanes::zero()), kWholeRange);
   unroll<kParts>([&](auto i) UPDRAFT_INLINE {
-    store_whole(q.inverse == 0 ? Lanes::zero() : round(part[i] * Lanes::broadcast(q.inverse)), whole + 16 * i);
+    store_whole(q.inverse == 0 ? Lanes::zero() : part[i] * Lanes::broadcast(q.inverse), whole + 16 * i);
   });
   return q.scale;
 }
@@ -140,14 +142,18 @@ void tile_int8(const AttendTask& task, const Page<int8_t>& page, int64_t pair, c
   float page_max[Pairs], page_sum[Pairs], weight_scale[Pairs];
   sums_of_products<Pairs, tile_width(Pairs), Ahead>(scratch.whole_queries + in_block * kWholeStride, page.keys,
                                                     2 * kPageTokens, task.head_dim / 2, kPageTokens / kLanes,
-                                                    scratch.scores, page.ahead);
-  if constexpr (Ahead) {
-    for (int64_t i = 0; i < 2 * kPageTokens; i += kLanes)
-      ask(reinterpret_cast<const char*>(page.scales + i) + page.ahead);
-  }
+                                                    scratch.scores, page.next);
+  const int64_t key_lines = task.head_dim / 2 * kRowLines<int8_t>,
+                value_lines = task.padded_dim / 2 * kRowLines<int8_t>;
+  const int64_t block_lines = (task.value_bytes + task.padded_dim * kPageTokens) / 64;
+  const int64_t softmax_lines = (block_lines - key_lines - value_lines + Pairs - 1) / Pairs;
+  const char* ahead = page.next + key_lines * 64;
   for (int p = 0; p < Pairs; ++p) {
     float* scores = scratch.scores + p * kRowStride;
     const Range seen = seen_slots(task, pair + p, page.start);
+    if constexpr (Ahead) {
+      for (int64_t i = 0; i < softmax_lines; ++i, ahead += 64) ask(ahead);
+    }
     unroll<kPageTokens / kLanes>([&](auto i) UPDRAFT_INLINE {
       (Lanes::load(scores + 16 * i) * Lanes::load(page.scales + 16 * i)).store(scores + 16 * i);
     });
@@ -160,7 +166,7 @@ void tile_int8(const AttendTask& task, const Page<int8_t>& page, int64_t pair, c
     const int64_t dims = last ? task.padded_dim - d : kValueChunk;
     sums_of_products<Pairs, tile_width(Pairs), Ahead>(scratch.whole_weights, page.values + d * kPageTokens, 2 * dims,
                                                       kPageTokens / 2, dims / kLanes, scratch.page_out + d,
-                                                      last ? page.ahead_last : page.ahead);
+                                                      ahead + d / 2 * kRowLines<int8_t> * 64);
   }
   for (int p = 0; p < Pairs; ++p)
     for (int64_t d = 0; d < task.padded_dim; d += kLanes) {

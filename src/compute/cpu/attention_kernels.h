@@ -43,6 +43,7 @@ struct AttendTask {
   const int32_t* page_table = nullptr;
   int64_t pair_begin = 0, pair_end = 0;
   int64_t page_begin = 0, page_end = 0;
+  const char* after = nullptr;  // the block this thread is likely to read after the last page, or null
   // Not null: the pages are whole spans of the sequence, but for its first and last; the state of pair p in the task's
   // span s goes to partials + p * partial_pair_stride + s * partial_span_stride: [largest score, sum, 14 unused,
   // output [padded_dim]]; sum 0: the pair sees nothing of the span.

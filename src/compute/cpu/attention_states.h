@@ -26,6 +26,20 @@ constexpr int64_t kConvertPairs = 12;  // from more pairs than this on, an F16 p
 // Asks for a cache line, into the second level: what waits in the first level's few fill buffers holds up everything.
 UPDRAFT_INLINE inline void ask(const char* p) { __builtin_prefetch(p, 0, 2); }
 
+// Lines asked for beside each row of K or V in use (a row has 16 lanes x tile width): the next block's lines are asked
+// for evenly in time, since the memory works only while requests wait. Int8 rows take little time, so a block's other
+// lines are asked for during its softmax.
+template <class T>
+constexpr int kRowLines = sizeof(T) == 4   ? 4
+                          : sizeof(T) == 2 ? 2
+                                           : 1;
+
+template <class T>
+UPDRAFT_INLINE inline void ask_beside_row(const char*& p) {
+  unroll<kRowLines<T>>([&](auto n) UPDRAFT_INLINE { ask(p + 64 * n); });
+  p += 64 * kRowLines<T>;
+}
+
 // Calls f(Index<pairs>) for a number of pairs known only at run time.
 template <int Pairs = 1, class F>
 UPDRAFT_INLINE inline void with_pairs(int64_t pairs, F&& f) {
@@ -133,15 +147,14 @@ struct Scratch {
   }
 };
 
-// One page of K and V as one type, and how far ahead of them the bytes lie that are wanted next.
+// One page of K and V as one type.
 template <class T>
 struct Page {
   const T* keys;        // [head_dim, kPageTokens]; int8: [head_dim / 2, kPageTokens, 2]
   const T* values;      // [chunk of kValueChunk dims][kPageTokens, dims]; int8: [chunk][kPageTokens / 2, dims, 2]
   const float* scales;  // int8: of keys, then of values, [2, kPageTokens]
   int64_t start;        // position of slot 0
-  int64_t ahead;        // from a byte in use to the one to ask for,
-  int64_t ahead_last;   // and in the last chunk of V
+  const char* next;     // the block that is read after it, asked for while this one is read
 };
 
 // Slots of the page that a pair sees; not empty for the pairs that walk it.

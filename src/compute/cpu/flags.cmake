@@ -35,6 +35,13 @@ foreach(isa avx2 avx512 vnni amx neon)
     list(REMOVE_ITEM sources "${isa_file}")
   endif()
 endforeach()
+# Attention's integer products where the processor has 16-bit dot products.
+if("avx512" IN_LIST isas_here)
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/src/${folder}/attention_avx512vnni.cc"
+                              PROPERTIES COMPILE_OPTIONS "${isa_common};${isa_vnni}")
+else()
+  list(REMOVE_ITEM sources "${PROJECT_SOURCE_DIR}/src/${folder}/attention_avx512vnni.cc")
+endif()
 # Products of integer packings: sets of their own, since byte products came later than the rest.
 set(integer_avx2 ${isa_avx2})
 set(integer_avxvnni ${isa_avx2} -mavxvnni)

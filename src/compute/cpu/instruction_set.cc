@@ -70,14 +70,23 @@ bool has_avx512_vnni() { return has_avx512() && has(cpuid(7, 0).ecx, 11); }
 
 bool has_amx_int8() { return has_avx512_vnni() && has_tiles() && has(cpuid(7, 0).edx, 25); }
 
+const Kernels& wide_kernels() {
+  static const Kernels kernels = [] {
+    Kernels best = kernels_avx512();
+    if (has_avx512_vnni()) best.attention = attention_avx512vnni();
+    return best;
+  }();
+  return kernels;
+}
+
 std::vector<InstructionSet> find_instruction_sets() {
   std::vector<InstructionSet> sets;
   const IntegerKernels* narrow = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
   const IntegerKernels* wide = has_avx512_vnni() ? &integer_avx512vnni() : narrow;
   if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, narrow});
-  if (has_avx512()) sets.push_back({"avx512", &kernels_avx512(), nullptr, wide});
+  if (has_avx512()) sets.push_back({"avx512", &wide_kernels(), nullptr, wide});
   if (has_avx512() && has_tiles())
-    sets.push_back({"avx512+amx", &kernels_avx512(), &kernels_amx(), has_amx_int8() ? &integer_amx() : wide});
+    sets.push_back({"avx512+amx", &wide_kernels(), &kernels_amx(), has_amx_int8() ? &integer_amx() : wide});
   return sets;
 }
 

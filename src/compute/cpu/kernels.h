@@ -100,6 +100,7 @@ struct Kernels {
 // instruction.
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
+const AttentionKernels& attention_avx512vnni();  // the same bits in fewer instructions
 const Kernels& kernels_neon();
 const TileKernels& kernels_amx();
 
