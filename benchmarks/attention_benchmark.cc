@@ -1,9 +1,10 @@
-// Attention of one layer in Mistral-7B's shape (32 query heads on 8 key/value heads of 128, F16). Decode rotates
-// through layers that together are far larger than any cache, and is compared with plainly reading the same memory;
-// prefill reports arithmetic.   --benchmark_filter=attend/avx512
+// Attention of one layer in Mistral-7B's shape (32 query heads on 8 key/value heads of 128). Decode rotates through
+// layers that together are far larger than any cache, in turns with plainly reading as many bytes of the same memory:
+// `of_read` is the median ratio of the two speeds. Prefill reports arithmetic.   --benchmark_filter=decode.*avx512
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -13,6 +14,7 @@
 #include "compute/cpu/attention.h"
 #include "compute/cpu/instruction_set.h"
 #include "compute/cpu/kv_cache.h"
+#include "compute/cpu/probe_kernels.h"
 
 namespace updraft::compute::cpu {
 namespace {
@@ -57,34 +59,52 @@ struct Setup {
   std::vector<float> q, out;
 };
 
+const ProbeKernels& probe_kernels_here() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bw") ? probe_avx512() : probe_avx2();
+#else
+  return probe_neon();
+#endif
+}
+
+double seconds(const auto& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Each thread reads its part of a layer as the bandwidth probe does: one stream, prefetched.
+void read_layer(Setup& setup, int threads, int layer) {
+  const int64_t bytes = setup.cache->bytes / setup.cache->geometry.layers, part = bytes / threads / 512 * 512;
+  const char* data = kv_blocks(*setup.cache).data + layer * bytes;
+  setup.team.run([&](int member) {
+    const auto* begin = reinterpret_cast<const float*>(data + member * part);
+    benchmark::DoNotOptimize(probe_kernels_here().read(begin, part, 1, true));
+  });
+}
+
 void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_t bytes, KvType dtype) {
   Setup setup(threads, state.range(0), 1, bytes, dtype);
+  const int layers = setup.cache->geometry.layers;
   int layer = 0;
+  std::vector<double> ratios;
   for (auto _ : state) {
-    attend(*kernels, setup.team, setup.scratch, setup.in, setup.q.data(), setup.spec, {setup.cache.get(), layer},
-           setup.out.data());
-    layer = (layer + 1) % setup.cache->geometry.layers;
-  }
-  state.SetBytesProcessed(state.iterations() * setup.cache->bytes / setup.cache->geometry.layers);
-}
-
-void read_memory(benchmark::State& state, const Kernels* kernels, int threads) {
-  Setup setup(threads, 4096, 1, kBytesToRotate);
-  const auto* data = reinterpret_cast<const float*>(kv_blocks(*setup.cache).data);
-  const int64_t piece = 1 << 14;
-  std::vector<float> sums(static_cast<size_t>(threads) * 16);
-  for (auto _ : state)
-    setup.team.parallel_for(setup.cache->bytes / 4 / piece, 16, [&](int64_t begin, int64_t end, int member) {
-      for (int64_t i = begin; i < end; ++i)
-        sums[size_t(member) * 16] += kernels->vector.dot(data + i * piece, data + i * piece, piece);
+    const double attending = seconds([&] {
+      attend(*kernels, setup.team, setup.scratch, setup.in, setup.q.data(), setup.spec, {setup.cache.get(), layer},
+             setup.out.data());
     });
-  benchmark::DoNotOptimize(sums.data());
-  state.SetBytesProcessed(state.iterations() * setup.cache->bytes);
+    state.SetIterationTime(attending);
+    ratios.push_back(seconds([&] { read_layer(setup, threads, (layer + layers / 2) % layers); }) / attending);
+    layer = (layer + 1) % layers;
+  }
+  std::nth_element(ratios.begin(), ratios.begin() + std::ptrdiff_t(ratios.size() / 2), ratios.end());
+  state.counters["of_read"] = ratios[ratios.size() / 2];
+  state.SetBytesProcessed(state.iterations() * setup.cache->bytes / layers);
 }
 
-void prefill(benchmark::State& state, const Kernels* kernels, int threads) {
+void prefill(benchmark::State& state, const Kernels* kernels, int threads, KvType dtype) {
   const int64_t context = state.range(0), rows = state.range(1);
-  Setup setup(threads, context, rows, 0);
+  Setup setup(threads, context, rows, 0, dtype);
   for (auto _ : state)
     attend(*kernels, setup.team, setup.scratch, setup.in, setup.q.data(), setup.spec, {setup.cache.get(), 0},
            setup.out.data());
@@ -116,26 +136,33 @@ void finish(benchmark::State& state, const Kernels* kernels, int threads) {
       const std::string suffix = "/" + set.name + "/threads:" + std::to_string(threads);
       const Kernels* kernels = set.kernels;
       const auto with = [&](const std::string& name, auto function) {
-        return benchmark::RegisterBenchmark((name + suffix).c_str(), function)->UseRealTime();
+        return benchmark::RegisterBenchmark((name + suffix).c_str(), function);
       };
-      with("read", [=](benchmark::State& s) { read_memory(s, kernels, threads); });
-      with("attend_decode_cached", [=](benchmark::State& s) { decode(s, kernels, threads, 0, KvType::kF16); })
-          ->ArgName("context")
-          ->Arg(256);
-      for (KvType dtype : {KvType::kF16, KvType::kF32})
-        with("attend_decode_" + std::string(name(dtype)),
-             [=](benchmark::State& s) { decode(s, kernels, threads, kBytesToRotate, dtype); })
+      for (KvType dtype : kKvTypes) {
+        const std::string type(name(dtype));
+        with("attend_decode_cached_" + type, [=](benchmark::State& s) { decode(s, kernels, threads, 0, dtype); })
+            ->UseManualTime()
+            ->ArgName("context")
+            ->Arg(256);
+        with("attend_decode_" + type, [=](benchmark::State& s) { decode(s, kernels, threads, kBytesToRotate, dtype); })
+            ->UseManualTime()
             ->ArgName("context")
             ->Arg(512)
             ->Arg(4096)
             ->Arg(32768);
-      with("attend_prefill", [=](benchmark::State& s) { prefill(s, kernels, threads); })
-          ->ArgNames({"context", "rows"})
-          ->Args({256, 256})
-          ->Args({4096, 256})
-          ->Args({4096, 4096})
-          ->Args({32768, 256});
-      with("finish_qkv", [=](benchmark::State& s) { finish(s, kernels, threads); })->ArgName("rows")->Arg(1)->Arg(256);
+        with("attend_prefill_" + type, [=](benchmark::State& s) { prefill(s, kernels, threads, dtype); })
+            ->UseRealTime()
+            ->ArgNames({"context", "rows"})
+            ->Args({256, 256})
+            ->Args({4096, 256})
+            ->Args({4096, 4096})
+            ->Args({32768, 256});
+      }
+      with("finish_qkv", [=](benchmark::State& s) { finish(s, kernels, threads); })
+          ->UseRealTime()
+          ->ArgName("rows")
+          ->Arg(1)
+          ->Arg(256);
     }
   }
   return true;
