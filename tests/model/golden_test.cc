@@ -64,15 +64,20 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
 // Of the largest |logit|. Rounding K and V to F16 alone, everything else in double, moves the logits of these random
 // models by 0.7e-3 to 3.5e-3 (the reference machine's worst_relative_difference): that is what F16 KV costs, and no
 // machine can do better, so the rest of a machine's error is measured against the reference machine with the same KV.
+// Int8 KV alone, everything else in double: 1.6e-2 to 8.6e-2.
 double tolerance(const compute::MachineInfo& info, compute::KvType kv_dtype) {
   if (kv_dtype == compute::KvType::kF16) return 4e-3;
-  if (kv_dtype == compute::KvType::kInt8) return 1;
+  if (kv_dtype == compute::KvType::kInt8) return 0.1;
   return info.activations == "bf16x2" ? 1e-4 : 2e-5;
 }
 
 // What arithmetic may add to the reference machine's result with F16 KV: a rounding error tips an element of K or V to
 // its neighbour in F16 now and then, more often with two bf16 terms (largest seen: 0.6e-3 and 1.4e-3).
-double tipped_roundings(const compute::MachineInfo& info) { return info.activations == "bf16x2" ? 3e-3 : 1.5e-3; }
+// With int8 KV a tipped element moves by a 127th of its row's largest (largest seen: 8.7e-3 and 9.9e-3).
+double tipped_roundings(const compute::MachineInfo& info, compute::KvType kv_dtype) {
+  if (kv_dtype == compute::KvType::kInt8) return 1.5e-2;
+  return info.activations == "bf16x2" ? 3e-3 : 1.5e-3;
+}
 
 double largest_difference(std::span<const float> a, std::span<const float> b) {
   double largest = 0;
@@ -145,7 +150,7 @@ TEST_P(GoldenLogits, PromptsEqualTheReference) {
       worst_of_same_kv = std::max(worst_of_same_kv, largest_difference(got, same_kv) / largest);
     }
   }
-  EXPECT_LE(worst_of_same_kv, tipped_roundings(machine_->info()));
+  EXPECT_LE(worst_of_same_kv, tipped_roundings(machine_->info(), GetParam().kv_dtype));
   RecordProperty("worst_difference_from_reference_machine", std::to_string(worst_of_same_kv * 1e6) + "e-6");
   RecordProperty("worst_relative_difference", std::to_string(worst * 1e6) + "e-6");
 }
