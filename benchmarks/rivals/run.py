@@ -23,6 +23,9 @@ class Updraft:
         self.name, self.options, self.model, self.flags = name, options, list(model), list(flags)
         self.engine = None
 
+    def start(self):
+        pass
+
     def command(self, *rest):
         return [self.options.updraft, *rest, *self.model, *self.flags, "--threads", str(self.options.threads)]
 
@@ -55,8 +58,13 @@ class Rival:
         environment = dict(os.environ, OMP_NUM_THREADS=str(options.threads), TRANSFORMERS_VERBOSITY="error",
                            HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
         python = openvino_python(options) if script == "rival_openvino.py" else sys.executable
-        command = [python, os.path.join(HERE, script), *arguments, "--threads", str(options.threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        self.environment = environment
+        self.command = [python, os.path.join(HERE, script), *arguments, "--threads", str(options.threads)]
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
+                                        text=True)
         self.engine = self.answer()["engine"]
 
     def answer(self):
@@ -71,8 +79,9 @@ class Rival:
         return self.answer()
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
 
 
 def installed(module):
@@ -145,7 +154,12 @@ def runnable_others():
 def run_case(o, name):
     start = time.monotonic()
     engines, samples, others = list(CASES[name](o)), {}, []
+    if o.engines:
+        engines = [e for e in engines if e.name in o.engines.split(",")]
+    both = {"updraft f32", "transformers f32"} <= {e.name for e in engines}
     try:
+        for engine in engines:
+            engine.start()
         for round_ in range(-1, o.rounds):  # round -1 warms up and is not counted
             others.append(runnable_others())
             for engine in engines:
@@ -163,7 +177,7 @@ def run_case(o, name):
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "running_elsewhere": others, "prefill_tokens": o.prefill, "prompt_tokens": o.prompt, "decode_tokens": o.decode, "rounds": len(others) - 1,
         "engines": [{"name": e.name, "engine": e.engine, "samples": samples[e.name]} for e in engines],
-        **({"same_greedy_tokens": agreement(o, engines, samples)} if name == "smollm2" else {}),
+        **({"same_greedy_tokens": agreement(o, engines, samples)} if name == "smollm2" and both else {}),
     }
 
 
@@ -224,6 +238,7 @@ def main():
     parser.add_argument("--root", required=True)
     parser.add_argument("--updraft", help="the program (default: build/release/updraft)")
     parser.add_argument("--case", choices=[*CASES, "all"], default="all")
+    parser.add_argument("--engines", metavar="NAME,NAME", help="only these, named as in the table (default: all there are)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-most", type=float, default=float("inf"), metavar="SECONDS",
