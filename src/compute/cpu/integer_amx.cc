@@ -16,8 +16,9 @@ constexpr int kPairTokens = 2 * kTileRows;
 constexpr int64_t kTokenBytes = kPanelRows * sizeof(int32_t);  // of a token's sums
 // Columns that all tokens take in turn: 32 KiB of widened weights stay in L1 or close.
 constexpr int64_t kBlockColumns = 1024;
-// Below this a register of rows and one token at a time does as well, and less is computed in vain.
-constexpr int kFewTokens = 4;
+// So few tokens are faster through vector registers. Measured from memory, one thread of Granite Rapids: 8 tokens,
+// tiles 13.8 (int8) and 8.3 GB/s (int4), registers 17.2 and 16.2; 16 tokens on tiles 14.4 and 7.7.
+constexpr int kFewTokens = 12, kFewTokensOfNibbles = 24;
 
 struct TileConfiguration {
   uint8_t palette = 1, start_row = 0;
@@ -66,8 +67,10 @@ struct Pair {
   int tokens = 0;
   bool first = false;
   float* y = nullptr;
+  // What to ask for: a few lines at every group into L2, and of streamed weights those so far ahead.
   const char* ahead = nullptr;
-  int64_t ahead_lines = 0;  // a group
+  int64_t ahead_lines = 0;
+  int64_t stream_bytes = 0;
 };
 
 template <int kBits, bool kOffsets>
@@ -148,6 +151,8 @@ void multiply_pair(const Pair p) {  // a copy, which no store through a pointer 
     for (int64_t s = 0; s < steps; ++s) {
       const uint8_t* weights = w + s * step * kPanelRows;
       const int8_t* mine = a + s * step;
+      if (p.stream_bytes > 0)
+        for (int64_t i = 0; i < step * kPanelRows; i += 64) __builtin_prefetch(weights + p.stream_bytes + i, 0, 2);
       _tile_loadd(6, weights, 64);
       _tile_loadd(4, mine, stride);
       _tile_dpbsud(0, 4, 6);
@@ -207,13 +212,27 @@ void multiply_block(const Pair& pair, int tokens) {
   }
 }
 
+// At most two products, the second one with weights that are in L2 by then.
+void multiply_few(const IntegerProduct& p) {
+  IntegerProduct part = p;
+  const int parts = (p.tokens + kFewTokens - 1) / kFewTokens;
+  for (int i = 0; i < parts; ++i) {
+    const int begin = p.tokens * i / parts;
+    part.tokens = p.tokens * (i + 1) / parts - begin;
+    part.a = p.a.at(0, begin);
+    part.y = p.y + begin * kPanelRows;
+    integer_avx512vnni().multiply(part);
+    part.stream_bytes = 0;
+  }
+}
+
 // Formula: y += scaled integer sums of a w^T.   Floor: 32 tokens, a panel and a group of 128: 8 products in 128 cycles;
 // beside them 64 sums are scaled, 192 operations on two ports, and pass through L1 twice. Measured, one thread of a
 // Granite Rapids class Xeon beside other load, 256 tokens, operands in L2, per cent of the int8 register peak (6.8
 // TOP/s): int8 29, int4 25, with offsets 22 and 23; groups of 32: 10 and 9. A loop of nothing else took 312 cycles a
 // group (41 %), 133 of them for the products alone. Guarded by tests/compute/integer_test.cc (== integer_generic()).
 void multiply(const IntegerProduct& p) {
-  if (p.tokens <= kFewTokens) return integer_avx512vnni().multiply(p);
+  if (p.tokens <= (p.format.bits == 4 ? kFewTokensOfNibbles : kFewTokens)) return multiply_few(p);
   alignas(64) uint8_t widened[kBlockColumns * kPanelRows];
   const IntegerLayout layout{p.format, p.groups * p.format.group};
   const int64_t block_groups = kBlockColumns / p.format.group;
@@ -228,6 +247,13 @@ void multiply(const IntegerProduct& p) {
     pair.headers = p.weights + g * layout.block_bytes();
     pair.tiles = pair.headers + layout.header_bytes();
     pair.tile_stride = layout.block_bytes();
+    pair.ahead = p.ahead + g * pairs * pair.ahead_lines * 64;
+    if (p.stream_bytes > 0) {
+      // Bytes are asked for step by step, nibbles (which are widened a block at a time) a block ahead.
+      pair.stream_bytes = p.format.bits == 8 ? p.stream_bytes : 0;
+      pair.ahead_lines = p.format.bits == 8 ? 0 : layout.block_bytes() / 64 / pairs;
+      pair.ahead = reinterpret_cast<const char*>(pair.headers + block_groups * layout.block_bytes());
+    }
     if (p.format.bits == 4) {
       pair.tile_stride = p.format.group * kPanelRows;
       for (int64_t i = 0; i < pair.groups; ++i)
@@ -239,7 +265,6 @@ void multiply(const IntegerProduct& p) {
     pair.a = p.a.at(g, 0);
     pair.first = p.first && g == 0;
     pair.y = p.y;
-    pair.ahead = p.ahead + g * pairs * pair.ahead_lines * 64;
     multiply_block(pair, p.tokens);
   }
 }

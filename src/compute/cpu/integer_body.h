@@ -247,7 +247,8 @@ constexpr int quads_of(int group) { return int(IntegerLayout::step_columns(group
 
 // sums[h][t] += the products of one group's weights, `Halves` x 16 rows from `weights` on.
 template <int Bits, int Group, int Halves, int Tokens>
-UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, Ints* sums) {
+UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, int64_t stream_bytes,
+                                        Ints* sums) {
   constexpr int Quads = quads_of(Group), kLines = Bits == 4 ? Quads / 2 : Quads;
   const auto add = [&](auto quad_offset, int64_t k, const Bytes* bytes) UPDRAFT_INLINE {
     const auto operand = [&](int h) UPDRAFT_INLINE {
@@ -263,7 +264,11 @@ UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns,
   for (int64_t k = 0; k < columns; k += 4 * Quads, weights += 2 * kLines * 64)
     for (int line = 0; line < kLines; ++line) {
       Bytes bytes[Halves];
-      unroll<Halves>([&](auto h) UPDRAFT_INLINE { bytes[h] = Bytes::load(weights + (h * kLines + line) * 64); });
+      unroll<Halves>([&](auto h) UPDRAFT_INLINE {
+        const uint8_t* place = weights + (h * kLines + line) * 64;
+        bytes[h] = Bytes::load(place);
+        __builtin_prefetch(place + stream_bytes, 0, 3);
+      });
       add(Index<0>(), k + 4 * line, bytes);
       if constexpr (Bits == 4) add(Index<kLines>(), k + 4 * line, bytes);
     }
@@ -304,12 +309,14 @@ void multiply_tokens(const IntegerProduct& p) {
   for (int64_t g = 0; g < p.groups; ++g) {
     const uint8_t* block = p.weights + g * block_bytes;
     const IntegerActivations a = p.a.at(g, 0);
+    __builtin_prefetch(block + p.stream_bytes, 0, 3);
     for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : p.format.group;
     for (int half = 0; half < 2; half += kHalves) {
       Ints sums[kHalves * Tokens];
       unroll<kHalves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Ints::broadcast(start * a.sums[i % Tokens]); });
-      add_products<Bits, Group, kHalves, Tokens>(block + header + half * kHalfBytes, columns, a.integers, sums);
+      add_products<Bits, Group, kHalves, Tokens>(block + header + half * kHalfBytes, columns, a.integers,
+                                                 p.stream_bytes, sums);
       unroll<kHalves>([&](auto h) UPDRAFT_INLINE {
         add_group<Tokens>(p.format, block, half + h, a, sums + h * Tokens, p.first && g == 0, p.y);
       });
@@ -328,7 +335,8 @@ void multiply_as(const IntegerProduct& p) {
 // Floor for one token: the panel read once from memory; for many: tokens x 32 x columns products, 64 of them an
 // instruction. Measured with AVX-512 VNNI, one thread of a Granite Rapids class Xeon beside other load, 256 tokens,
 // operands in L2, per cent of the VNNI peak: int8 77, int4 70, with offsets 74 and 66; groups of 32: 51 and 48. One
-// token from memory: 16 GB/s where a plain read by the same thread took 20. Guarded by tests/compute/integer_test.cc
+// token from memory: int8 18, int4 19 GB/s where a plain read by the same thread took 20. Guarded by
+// tests/compute/integer_test.cc
 // (== integer_generic()).
 inline void multiply(const IntegerProduct& p) {
   switch (p.format.group) {

@@ -39,6 +39,8 @@ struct IntegerProduct {
   int tokens = 0;            // 1..tile_tokens
   bool first = false;
   float* y = nullptr;  // [tokens, 32]
+  // Where weights come from memory: how many bytes ahead of themselves to ask for them. 0: they are in a cache.
+  int64_t stream_bytes = 0;
   // Asked for ahead, into L2, spread over the product: what is read next from memory.
   const char* ahead = nullptr;
   int64_t ahead_bytes = 0;
