@@ -128,10 +128,10 @@ void multiply_terms(const TileProduct& p) {
 
 // Formula: y += a w^T per tile and term.   Floor: one product of 16 x 16 x 32 in 16 cycles; two tiles and two terms
 // take 6 KiB of tiles for 8 products. Measured, one thread of a Granite Rapids class Xeon, operands in L2: 94 % of the
-// register peak without passing sums through memory, 66 % with sums every 128 columns, 74 % every 256; with weights
-// from memory and activations from L3 (256 rows of 4096 columns, stand-alone loop, median of 30 runs beside other
-// load): 61 %, where terms as rows of one tile, each with sums of its own, gave 45 to 51. One row: the weights once
-// from memory. Guarded by tests/compute/linear_test.cc.
+// register peak without passing sums through memory, 66 % with sums every 128 columns, 74 % every 256 (60 % with terms
+// as rows of one tile, each with sums of its own); with weights from memory and activations from L3 (256 rows of 4096
+// columns, stand-alone loop, median of 30 runs beside other load): 61 %. One row: the weights once from memory. Guarded
+// by tests/compute/linear_test.cc.
 void multiply(const TileProduct& p, int terms) { terms == 2 ? multiply_terms<2>(p) : multiply_terms<3>(p); }
 
 }  // namespace
