@@ -68,10 +68,21 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) {
 }  // namespace
 
 struct ThreadTeam::Impl {
-  explicit Impl(int count) : size(count) {}
+  explicit Impl(int count) : size(count), active(uint32_t(count)) {}
+
+  void start_phase() {
+    const uint32_t counter = (phase.load(std::memory_order_relaxed) >> kMemberBits) + 1;
+    phase.store(counter << kMemberBits | active.load(std::memory_order_relaxed), std::memory_order_release);
+    phase.notify_all();
+  }
 
   const int size;
-  alignas(64) std::atomic<uint32_t> phase{0};     // a new value starts the next function
+  uint32_t expected = 0;  // value of `finished` after the last phase
+  // A new value starts the next function: a counter above the number of members that take part.
+  static constexpr uint32_t kMemberBits = 13;
+  static uint32_t members_of(uint32_t word) { return word & ((1u << kMemberBits) - 1); }
+  alignas(64) std::atomic<uint32_t> phase{0};
+  alignas(64) std::atomic<uint32_t> active;       // members of the phases to come: the others sleep on it
   alignas(64) std::atomic<uint32_t> finished{0};  // counts members other than 0, over all phases
   const FunctionRef<void(int)>* body = nullptr;   // published by `phase`
   bool stopping = false;                          // published by `phase`
@@ -82,6 +93,13 @@ struct ThreadTeam::Impl {
     for (;;) {
       seen = wait_for_change(phase, seen);
       if (stopping) return;
+      if (uint32_t(member) >= members_of(seen)) {
+        // Phases begin without it until it is wanted; it then waits for one that is not `seen`.
+        for (uint32_t wanted = active.load(std::memory_order_acquire); uint32_t(member) >= wanted;
+             wanted = active.load(std::memory_order_acquire))
+          active.wait(wanted, std::memory_order_acquire);
+        continue;
+      }
       {
         FloatingPointState plain;
         (*body)(member);
@@ -93,7 +111,7 @@ struct ThreadTeam::Impl {
 };
 
 ThreadTeam::ThreadTeam(int threads) : impl_(std::make_unique<Impl>(threads)) {
-  CHECK(threads >= 1) << threads;
+  CHECK(threads >= 1 && threads < (1 << Impl::kMemberBits)) << threads;
   impl_->threads.reserve(size_t(threads - 1));
   for (int member = 1; member < threads; ++member)
     impl_->threads.emplace_back([impl = impl_.get(), member] { impl->member_loop(member); });
@@ -101,27 +119,36 @@ ThreadTeam::ThreadTeam(int threads) : impl_(std::make_unique<Impl>(threads)) {
 
 ThreadTeam::~ThreadTeam() {
   impl_->stopping = true;
-  impl_->phase.fetch_add(1, std::memory_order_release);
-  impl_->phase.notify_all();
+  limit(impl_->size);  // wakes those who sleep
+  impl_->start_phase();
   for (std::thread& thread : impl_->threads) thread.join();
 }
 
 int ThreadTeam::size() const { return impl_->size; }
 
+int ThreadTeam::active() const { return int(impl_->active.load(std::memory_order_relaxed)); }
+
+void ThreadTeam::limit(int members) {
+  CHECK(members >= 1 && members <= impl_->size) << members;
+  if (members == active()) return;
+  impl_->active.store(uint32_t(members), std::memory_order_release);
+  impl_->active.notify_all();
+}
+
 void ThreadTeam::run(FunctionRef<void(int)> body) {
   Impl& team = *impl_;
-  if (team.size > 1) {
+  const uint32_t others = uint32_t(active() - 1);
+  if (others > 0) {
     team.body = &body;
-    team.phase.fetch_add(1, std::memory_order_release);
-    team.phase.notify_all();
+    team.expected += others;
+    team.start_phase();
   }
   {
     FloatingPointState plain;
     body(0);
   }
-  if (team.size > 1) {
-    const uint32_t expected = team.phase.load(std::memory_order_relaxed) * uint32_t(team.size - 1);
-    for (uint32_t now = team.finished.load(std::memory_order_acquire); now != expected;)
+  if (others > 0) {
+    for (uint32_t now = team.finished.load(std::memory_order_acquire); now != team.expected;)
       now = wait_for_change(team.finished, now);
   }
 }

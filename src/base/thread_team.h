@@ -19,9 +19,14 @@ class ThreadTeam {
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
-  int size() const;
+  int size() const;  // an upper bound of every member number
 
-  // Calls body(member) on every member, member in [0, size()). One caller at a time.
+  // From now on only members [0, members) take part; the others sleep until they are wanted again. Of the thread that
+  // calls run(), between two calls. 1 <= members <= size().
+  void limit(int members);
+  int active() const;  // as limited; size() at first
+
+  // Calls body(member) on every active member. One caller at a time.
   void run(FunctionRef<void(int member)> body);
 
   // Splits [0, items) in chunks of `grain` taken first come, first served; body(begin, end, member).

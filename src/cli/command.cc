@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "cli/environment.h"
 #include "cli/hub_options.h"
 #include "cli/terminal.h"
 
@@ -85,6 +86,7 @@ session::LoadOptions ModelOptions::load_options() const {
   options.threads = threads;
   options.exact = exact;
   options.speculate = speculate;
+  options.tuning_folder = tuning_folder();
   if (dtype != "auto") options.dtype = parse_dtype(dtype, "--dtype");
   const std::optional<compute::KvType> kv = compute::kv_type_named(kv_dtype);
   if (!kv) fail("--kv-dtype {}: the KV cache is kept as one of {}", kv_dtype, compute::kKvTypeNames);
@@ -116,14 +118,17 @@ std::string describe(session::Session& loaded) {
   const std::string model =
       loaded.checkpoint().path().empty() ? std::string("synthetic") : loaded.checkpoint().path().filename().string();
   return fmt::format(
-      "{} ({}, {:.3g} B parameters): weights {} {}, KV {} up to {} tokens, {} {}, activations {}, {} thread{}, loaded "
+      "{} ({}, {:.3g} B parameters): weights {} {}, KV {} up to {} tokens, {} {}, activations {}, {} thread{}{}, "
+      "loaded "
       "in {}",
       model.empty() ? loaded.checkpoint().path().string() : model, config.architecture_name,
       double(config.parameters()) / 1e9, name(loaded.dtype()), human_bytes(double(memory.weights_bytes)),
       name(loaded.engine().options().kv_dtype), loaded.engine().options().max_context, info.name, info.path,
       compute::activations(info, compute::packing_of(loaded.dtype())), info.threads, info.threads == 1 ? "" : "s",
-      human_duration(loaded.load_s()));
+      loaded.tuning_source() == std::string_view("file") ? " (tuned)" : "", human_duration(loaded.load_s()));
 }
+
+std::string tuning_folder() { return environment().cache_folder + "/tuning"; }
 
 std::vector<int32_t> parse_ids(const std::string& list) {
   std::vector<int32_t> ids;

@@ -27,6 +27,7 @@ void add_eval(CLI::App& app, int& exit_code);
 void add_pull(CLI::App& app, int& exit_code);
 void add_models(CLI::App& app, int& exit_code);
 void add_bundle(CLI::App& app, int& exit_code);
+void add_tune(CLI::App& app, int& exit_code);
 
 // --device, --threads, --dtype, --kv-dtype, --context, --exact, --synthetic, --seed-weights: the same everywhere.
 struct ModelOptions {
@@ -57,6 +58,8 @@ std::unique_ptr<session::Session> load_session(session::LoadOptions, bool quiet)
 
 // "mistral-7b bf16, KV f16, cpu avx512+amx (bf16x2), 2 threads"
 std::string describe(session::Session&);
+
+std::string tuning_folder();  // under the cache folder: where tune keeps what the other commands use
 
 std::vector<int32_t> parse_ids(const std::string& list);  // "1,2,3"; throws Error
 

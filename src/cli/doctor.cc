@@ -38,6 +38,7 @@ void add_doctor(CLI::App& app, int& exit_code) {
     measure::DoctorOptions& doctor = options->doctor;
     doctor.measure = !options->quick;
     if (!doctor.model.empty()) doctor.model = resolve_model(doctor.model, options->offline);
+    doctor.tuning_folder = tuning_folder();
     if (doctor.disk_folder.empty()) doctor.disk_folder = environment().cache_folder;
     const bool chinese = options->language.empty() ? environment().chinese : options->language == "zh";
     const auto language = chinese ? measure::Language::kChinese : measure::Language::kEnglish;

@@ -178,7 +178,9 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
   const session::TextAnswer result = loaded.generate(std::move(request), &interrupted());
   if (result.answer.finish_reason == engine::FinishReason::kError) fail("{}", result.answer.error);
   if (options.json) {
-    fmt::print("{}\n", dump_line(answer_json(result)));
+    ordered_json json = answer_json(result);
+    json["tuning"] = loaded.tuning_source();
+    fmt::print("{}\n", dump_line(json));
   } else {
     fmt::print("\n");
     const engine::Timings& t = result.answer.timings;

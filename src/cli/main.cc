@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   add_pull(app, exit_code);
   add_models(app, exit_code);
   add_bundle(app, exit_code);
+  add_tune(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

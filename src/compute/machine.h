@@ -16,6 +16,7 @@
 #include "compute/kv_geometry.h"
 #include "compute/rope_tables.h"
 #include "compute/step_inputs.h"
+#include "compute/tuning.h"
 #include "compute/weight.h"
 
 namespace updraft::compute {
@@ -78,6 +79,9 @@ class Machine {
   virtual Weight pack_vector(std::span<const float> values) = 0;
   virtual Rows allocate_rows(int64_t max_rows, int64_t columns) = 0;
   virtual KvCachePtr allocate_kv(const KvGeometry&, int64_t pages) = 0;
+
+  // Settings that change the time of steps, and no bit. Between two steps; a machine without such settings ignores it.
+  virtual void tune(const Tuning&) {}
 
   // Runs the body's verbs; may record them once per key and replay. Verbs neither allocate nor throw.
   virtual void run(StepKey, FunctionRef<void()> body) = 0;

@@ -16,6 +16,7 @@
 #include "measure/disk_probe.h"
 #include "measure/report_rows.h"
 #include "session/memory_plan.h"
+#include "session/tuning.h"
 
 namespace updraft::measure {
 namespace {
@@ -36,12 +37,26 @@ class Doctor {
     accelerator("ascend", "Ascend NPU", "/dev/davinci0", "libascendcl.so");
     if (options_.measure) rates();
     disk();
+    tuning();
     if (!options_.model.empty()) model();
     return std::move(out_);
   }
 
  private:
   void add(Finding finding) { out_.findings.push_back(std::move(finding)); }
+
+  // Which shapes of model were tuned on this processor, with this version.
+  void tuning() {
+    const std::vector<std::string> shapes = session::tuned_shapes(options_.tuning_folder);
+    out_.figures["tuning"] = shapes.empty() ? "default" : "file";
+    out_.figures["tuned_shapes"] = shapes;
+    if (shapes.empty())
+      add({Level::kOk, "tuning", "tuning: default (`updraft tune MODEL` looks for faster settings)",
+           "调优: 默认 (`updraft tune MODEL` 寻找更快的设置)", "", ""});
+    else
+      add({Level::kOk, "tuning", fmt::format("tuning: file, for {}", fmt::join(shapes, "; ")),
+           fmt::format("调优: 文件, 适用于 {}", fmt::join(shapes, "; ")), "", ""});
+  }
 
   void processor() {
     const std::vector<std::string> sets = compute::instruction_sets();

@@ -17,7 +17,8 @@ struct DoctorOptions {
   std::string disk_folder;  // where models are kept: its space and speed are measured
   int threads = 0;
   int64_t context = 4096;
-  bool measure = true;  // false: look, but time nothing
+  std::string tuning_folder;  // where `updraft tune` keeps its results
+  bool measure = true;        // false: look, but time nothing
 };
 
 enum class Level { kOk, kNote, kProblem };

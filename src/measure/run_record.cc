@@ -98,6 +98,7 @@ ordered_json model_facts(session::Session& loaded, const session::LoadOptions& o
           {"instruction_set", machine.path},
           {"activations", compute::activations(machine, compute::packing_of(loaded.dtype()))},
           {"threads", machine.threads},
+          {"tuning", loaded.tuning_source()},
           {"numerics_key", loaded.engine().numerics_key()},
           {"load_s", loaded.load_s()}};
 }

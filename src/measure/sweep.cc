@@ -4,95 +4,18 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include "base/error.h"
-#include "compute/sampling.h"
 #include "measure/bench_protocol.h"
 #include "measure/local_target.h"
+#include "measure/rig.h"
 #include "measure/statistics.h"
-#include "model/rope.h"
 
 namespace updraft::measure {
 namespace {
 
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
-
-// Sequences laid out by hand: sequence s owns the pages [s * pages_each, (s + 1) * pages_each).
-class Rig {
- public:
-  Rig(session::Session& loaded, int64_t sequences, int64_t context, uint64_t seed)
-      : engine_(loaded.engine()),
-        decoder_(engine_.decoder()),
-        workspace_(engine_.workspace()),
-        page_tokens_(engine_.machine().info().page_tokens),
-        pages_each_((context + page_tokens_ - 1) / page_tokens_),
-        vocabulary_(loaded.checkpoint().config().vocabulary_size),
-        seed_(seed) {
-    if (pages_each_ * sequences > workspace_.kv->pages)
-      fail("this sweep needs {} KV tokens and the cache holds {}: lower --depth or --batch, or raise --kv-tokens",
-           pages_each_ * page_tokens_ * sequences, workspace_.kv->pages * page_tokens_);
-    ropes_.tables = {model::make_rope_table(loaded.checkpoint().config(), context, context)};
-  }
-
-  void fill(int64_t sequences, int64_t depth) {
-    std::vector<int32_t> pages(size_t((depth + page_tokens_ - 1) / page_tokens_ * sequences));
-    const int64_t used = (depth + page_tokens_ - 1) / page_tokens_;
-    for (int64_t s = 0; s < sequences; ++s)
-      std::iota(pages.begin() + s * used, pages.begin() + (s + 1) * used, int32_t(s * pages_each_));
-    workspace_.kv->fill_pages(pages, seed_);
-  }
-
-  // Rows [position, position + count) of each sequence in one step; logits of the last `chosen` rows of each.
-  void step(int64_t sequences, int64_t position, int64_t count, int64_t chosen) {
-    in_.clear();
-    for (int64_t s = 0; s < sequences; ++s) {
-      in_.sequence.push_back(
-          {int32_t(s * count), int32_t(count), int32_t(in_.page_tables.size()), int32_t(pages_each_)});
-      for (int64_t page = 0; page < pages_each_; ++page) in_.page_tables.push_back(int32_t(s * pages_each_ + page));
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t at = position + i;
-        in_.ids.push_back(int32_t(compute::uniform(seed_ + uint64_t(s), uint64_t(at)) * vocabulary_));
-        in_.positions.push_back(int32_t(at));
-        in_.sequences.push_back(int32_t(s));
-        in_.rope_tables.push_back(0);
-      }
-      for (int64_t i = count - chosen; i < count; ++i) in_.output_rows.push_back(int32_t(s * count + i));
-    }
-    compute::SampleRules greedy;
-    greedy.top_logprobs = -1;
-    in_.rules.assign(in_.output_rows.size(), greedy);
-    compute::Machine& machine = engine_.machine();
-    machine.run({in_.rows(), int64_t(in_.output_rows.size())}, [&] {
-      decoder_.forward(machine, in_, ropes_, workspace_);
-      if (chosen > 0) machine.sample(in_, workspace_.logits, samples_);
-    });
-    const compute::StepStatus status = machine.finish();
-    if (!status.ok) fail("{}", status.error);
-  }
-
-  int64_t max_rows() const { return engine_.options().max_rows; }
-
- private:
-  engine::Engine& engine_;
-  const model::Decoder& decoder_;
-  model::Workspace& workspace_;
-  const int64_t page_tokens_, pages_each_;
-  const int vocabulary_;
-  const uint64_t seed_;
-  compute::RopeTables ropes_;
-  compute::StepInputs in_;
-  compute::Samples samples_;
-};
-
-void prefill(Rig& rig, int64_t sequences, int64_t tokens) {
-  const int64_t chunk = std::max<int64_t>(1, rig.max_rows() / sequences);
-  for (int64_t at = 0; at < tokens; at += chunk) {
-    const int64_t count = std::min(chunk, tokens - at);
-    rig.step(sequences, at, count, at + count == tokens ? 1 : 0);
-  }
-}
 
 double timed(const auto& work) {
   const Clock::time_point start = Clock::now();
@@ -104,7 +27,7 @@ ordered_json prefill_point(session::Session& loaded, const SweepOptions& options
   Rig rig(loaded, 1, tokens, options.seed);
   std::vector<double> samples, rates;
   for (int i = 0; i <= options.samples; ++i) {
-    const double seconds = timed([&] { prefill(rig, 1, tokens); });
+    const double seconds = timed([&] { rig.prefill(1, tokens, rig.max_rows()); });
     if (i > 0) samples.push_back(seconds), rates.push_back(double(tokens) / seconds);
   }
   return {{"kind", "prefill"},
@@ -121,7 +44,7 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
     if (options.synthetic_fill)
       rig.fill(batch, depth);
     else
-      prefill(rig, batch, depth);
+      rig.prefill(batch, depth, rig.max_rows());
   }
   std::vector<double> steps, rates;
   for (int i = 0; i <= options.samples; ++i) {
@@ -158,7 +81,7 @@ void rows_points(session::Session& loaded, const SweepOptions& options, int64_t 
     if (options.synthetic_fill)
       rig.fill(1, depth);
     else
-      prefill(rig, 1, depth);
+      rig.prefill(1, depth, rig.max_rows());
   }
   std::vector<std::vector<double>> steps(rows.size()), ratios(rows.size());
   for (int sample = 0; sample <= options.samples; ++sample)

@@ -45,6 +45,10 @@ int64_t default_kv_tokens(const compute::KvGeometry& kv, int64_t context, int64_
   return std::max<int64_t>(std::min(context * sequences, affordable), 64);
 }
 
+std::string_view packing_name(const model::DecoderWeights& weights) {
+  return compute::name(weights.layers.empty() ? weights.head->packing : weights.layers.front().qkv->packing);
+}
+
 }  // namespace
 
 std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions& options) {
@@ -137,11 +141,21 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
         progress.done = done, progress.total = total;
         if (options.progress) options.progress(progress);
       });
+  session->tuned_for_ = session::tuned_for(opened.config(), machine->info(), packing_name(weights));
+  const auto tuning =
+      options.tuning_folder.empty() ? std::nullopt : read_tuning(options.tuning_folder, session->tuned_for_);
+  session->tuned_ = tuning.has_value();
+  if (tuning) machine->tune(*tuning);
   model::Decoder decoder(opened.config(), std::move(weights));
 
   engine::EngineOptions engine_options;
   engine_options.kv_dtype = options.kv_dtype;
   engine_options.max_rows = options.max_rows;
+  if (tuning) {
+    engine_options.max_rows = std::min(options.max_rows, std::max(tuning->step_rows, options.max_sequences));
+    engine_options.speculation.step_cost = tuning->step_cost;
+    engine_options.speculation.row_cost = tuning->row_cost;
+  }
   engine_options.max_sequences = options.max_sequences;
   engine_options.prefix_reuse = options.prefix_reuse;
   engine_options.speculation.on = options.speculate;

@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
+#include "session/tuning.h"
 #include "text/chat_template.h"
 #include "text/text_stream.h"
 #include "text/tokenizer.h"
@@ -35,8 +36,9 @@ struct LoadOptions {
   int64_t kv_tokens = 0;           // capacity; 0: the context for every sequence, as far as memory goes
   int64_t max_rows = 512;
   int64_t max_sequences = 16;
-  bool prefix_reuse = true;  // bench: off, so that every run computes its prompt
-  bool speculate = true;     // bench: off unless asked for; the same answers either way
+  bool prefix_reuse = true;   // bench: off, so that every run computes its prompt
+  bool speculate = true;      // bench: off unless asked for; the same answers either way
+  std::string tuning_folder;  // where `updraft tune` keeps its results; "": defaults
   ProgressCallback progress;
 };
 
@@ -110,6 +112,8 @@ class Session {
   DType dtype() const { return dtype_; }
   MemoryUse memory() const;
   double load_s() const { return load_s_; }
+  const TunedFor& tuned_for() const { return tuned_for_; }
+  const char* tuning_source() const { return tuned_ ? "file" : "default"; }  // what is in use
 
   // generation_config over transformers' defaults: what flags and requests then override.
   TextRequest default_request() const;
@@ -133,6 +137,8 @@ class Session {
   DType dtype_ = DType::kBF16;
   std::optional<int64_t> context_;
   double load_s_ = 0;
+  TunedFor tuned_for_;
+  bool tuned_ = false;
 };
 
 }  // namespace updraft::session

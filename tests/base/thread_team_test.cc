@@ -23,6 +23,22 @@ TEST(ThreadTeam, EveryMemberRunsEveryPhaseOnce) {
   }
 }
 
+TEST(ThreadTeam, OnlyTheFirstMembersTakePartWhenLimited) {
+  for (int threads : {1, 2, 3, 7}) {
+    ThreadTeam team(threads);
+    std::vector<int> counts(size_t(threads), 0), expected = counts;
+    uint64_t random = 88172645463325252u;
+    for (int phase = 1; phase <= 3000; ++phase) {
+      random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+      if (random % 3 == 0) team.limit(1 + int(random / 3 % uint64_t(threads)));
+      for (int member = 0; member < team.active(); ++member) ++expected[size_t(member)];
+      team.run([&](int member) { ++counts[size_t(member)]; });
+      ASSERT_EQ(counts, expected) << threads << " threads, phase " << phase;
+    }
+    if (threads % 2 == 1) team.limit(1);  // ended while some sleep
+  }
+}
+
 TEST(ThreadTeam, ParallelForCoversEveryItemOnce) {
   ThreadTeam team(3);
   for (int64_t items : {0, 1, 5, 1000, 1001}) {

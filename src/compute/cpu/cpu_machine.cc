@@ -129,7 +129,17 @@ class CpuMachine final : public Machine {
     return make_kv_cache(geometry, pages, &team_);
   }
 
-  void run(StepKey, FunctionRef<void()> body) override { body(); }
+  void tune(const Tuning& tuning) override {
+    tuning_ = tuning;
+    linear_.tune(tuning.chunk_rows, tuning.group_panels);
+    integer_linear_.tune(tuning.chunk_rows, tuning.group_panels);
+  }
+
+  void run(StepKey key, FunctionRef<void()> body) override {
+    const int asked = key.rows <= Tuning::kDecodeRows ? tuning_.decode_threads : tuning_.prefill_threads;
+    team_.limit(asked > 0 ? std::min(asked, team_.size()) : team_.size());
+    body();
+  }
   StepStatus finish() override { return {}; }
 
   void read_row(const Rows& rows, int64_t row, std::span<float> out) const override {
@@ -238,6 +248,7 @@ class CpuMachine final : public Machine {
 
   InstructionSet set_;
   Activations activations_;
+  Tuning tuning_;
   ThreadTeam team_;
   Linear linear_;
   IntegerLinear integer_linear_;

@@ -51,8 +51,20 @@ struct IntegerLinear::Group {
 };
 
 IntegerLinear::IntegerLinear(const InstructionSet& set, ThreadTeam& team)
-    : kernels_(*set.integers), floats_(set.kernels->linear), team_(team), ranges_(team.size()) {
+    : kernels_(*set.integers),
+      floats_(set.kernels->linear),
+      team_(team),
+      ranges_(team.size()),
+      chunk_rows_(kChunkRows),
+      group_panels_(kGroupPanels) {
   own_.resize(size_t(team.size()));
+}
+
+void IntegerLinear::tune(int64_t chunk_rows, int group_panels) {
+  CHECK(chunk_rows >= 1 && chunk_rows <= kChunkRows && group_panels >= 2 && group_panels <= kGroupPanels)
+      << chunk_rows << " rows, " << group_panels << " panels";
+  chunk_rows_ = chunk_rows;
+  group_panels_ = group_panels;
 }
 
 void IntegerLinear::reserve(int64_t max_rows, int64_t columns) {
@@ -87,9 +99,9 @@ IntegerActivations IntegerLinear::activations(const HugeMemory& memory, int64_t 
 void IntegerLinear::multiply(const IntegerMatrix& w, const LinearInput& in, const LinearOutput& out) {
   CHECK(std::min(in.rows, kChunkRows) <= max_rows_ && w.columns <= max_columns_)
       << in.rows << " rows of " << w.columns << "; reserved " << max_rows_ << " of " << max_columns_;
-  for (int64_t row = 0; row < in.rows; row += kChunkRows) {
+  for (int64_t row = 0; row < in.rows; row += chunk_rows_) {
     LinearInput part = in;
-    part.rows = std::min(kChunkRows, in.rows - row);
+    part.rows = std::min(chunk_rows_, in.rows - row);
     if (in.indices != nullptr) {
       part.indices = in.indices + row;
     } else {
@@ -114,7 +126,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
     });
 
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
-  const int64_t most = chunk.single ? 1 : chunk.gated() ? kGroupPanels / 2 : kGroupPanels;
+  const int64_t most = chunk.single ? 1 : chunk.gated() ? group_panels_ / 2 : group_panels_;
   ranges_.reset(items, std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most));
   team_.run([&](int member) {
     IntegerActivations a = shared;

@@ -16,6 +16,9 @@ class IntegerLinear {
  public:
   IntegerLinear(const InstructionSet& set, ThreadTeam& team);
 
+  // Rows that pass over the weights together and panels multiplied together, at most: 1 to kChunkRows, 2 to
+  // kGroupPanels. They change no bit.
+  void tune(int64_t chunk_rows, int group_panels);
   // Takes the memory that products with up to max_rows rows and these columns need; multiply() never allocates.
   void reserve(int64_t max_rows, int64_t columns);
 
@@ -37,6 +40,7 @@ class IntegerLinear {
   const LinearKernels& floats_;
   ThreadTeam& team_;
   WorkRanges ranges_;
+  int64_t chunk_rows_, group_panels_;
   int64_t max_rows_ = 0, max_columns_ = 0;
   HugeMemory shared_;            // quantized activations of a chunk
   std::vector<HugeMemory> own_;  // per member: two rows of floats, partial sums, quantized activations of few rows

@@ -94,8 +94,21 @@ struct Linear::Group {
 };
 
 Linear::Linear(const InstructionSet& set, int terms, ThreadTeam& team)
-    : kernels_(set.kernels->linear), tiles_(set.tiles), terms_(terms), team_(team), ranges_(team.size()) {
+    : kernels_(set.kernels->linear),
+      tiles_(set.tiles),
+      terms_(terms),
+      team_(team),
+      ranges_(team.size()),
+      chunk_rows_(kChunkRows),
+      group_panels_(kGroupPanels) {
   own_.resize(size_t(team.size()));
+}
+
+void Linear::tune(int64_t chunk_rows, int group_panels) {
+  CHECK(chunk_rows >= 1 && chunk_rows <= kChunkRows && group_panels >= 2 && group_panels <= kGroupPanels)
+      << chunk_rows << " rows, " << group_panels << " panels";
+  chunk_rows_ = chunk_rows;
+  group_panels_ = group_panels;
 }
 
 // A single tile's activations: floats, or bf16 terms.
@@ -140,9 +153,9 @@ Linear::Scratch Linear::scratch_of(int member) const {
 void Linear::multiply(const CpuMatrix& w, const LinearInput& in, const LinearOutput& out) {
   CHECK(std::min(in.rows, kChunkRows) <= max_rows_ && w.columns <= max_columns_)
       << in.rows << " rows of " << w.columns << "; reserved " << max_rows_ << " of " << max_columns_;
-  for (int64_t row = 0; row < in.rows; row += kChunkRows) {
+  for (int64_t row = 0; row < in.rows; row += chunk_rows_) {
     LinearInput part = in;
-    part.rows = std::min(kChunkRows, in.rows - row);
+    part.rows = std::min(chunk_rows_, in.rows - row);
     if (in.indices != nullptr) {
       part.indices = in.indices + row;
     } else {
@@ -172,7 +185,7 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
 
   const bool gated = out.end == LinearEnd::kGated;
   const int64_t items = gated ? w.panels / 2 : w.panels;
-  const int64_t most = shape.single() ? 1 : gated ? kGroupPanels / 2 : kGroupPanels;
+  const int64_t most = shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
   const int64_t grain = std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most);
   ranges_.reset(items, grain);
   team_.run([&](int member) {

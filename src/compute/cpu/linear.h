@@ -39,6 +39,9 @@ class Linear {
   // terms: bf16 terms of an activation where a matrix is packed for tiles.
   Linear(const InstructionSet& set, int terms, ThreadTeam& team);
 
+  // Rows that pass over the weights together and panels multiplied together, at most: 1 to kChunkRows, 2 to
+  // kGroupPanels. They change no bit.
+  void tune(int64_t chunk_rows, int group_panels);
   // Takes the memory that products with up to max_rows rows and these columns need; multiply() never allocates.
   void reserve(int64_t max_rows, int64_t columns);
 
@@ -66,6 +69,7 @@ class Linear {
   const int terms_;
   ThreadTeam& team_;
   WorkRanges ranges_;
+  int64_t chunk_rows_, group_panels_;
   int64_t max_rows_ = 0, max_columns_ = 0;
   int64_t partial_stride_ = 0;   // floats of one panel's partial sums
   HugeMemory shared_;            // packed activations of a chunk
