@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
+#include "checkpoint/quantized_tensors.h"
 #include "checkpoint/strict_json.h"
 #include "checkpoint/weight_files.h"
 
@@ -32,24 +34,32 @@ class FolderCheckpoint final : public Checkpoint {
     const fs::path config = folder / "config.json";
     if (!is_there(config)) fail("{}: there is no config.json; is this the folder of a model?", folder.string());
     config_ = parse_model_config(parse_json(read_text_file(config, kLargestConfig), config.string()), config.string());
+    read_older_quantization(folder / "quantize_config.json");
     read_generation_config(folder / "generation_config.json");
     weights_ = open_weight_files(folder);
     container_ = weights_.container;
+    if (config_.quantization) quantized_.emplace(config_, weights_.tensors);
     // As transformers does: the type that config.json names, else the one the weights have.
     natural_dtype_ = config_.dtype.value_or(most_common_type(weights_).value_or(DType::kBF16));
     for (const PlacedTensor& tensor : weights_.tensors)
       tensors_.push_back(
           {tensor.name, tensor.stored.type, tensor.stored.shape, tensor.stored.bytes, tensor.file->name()});
+    if (!quantized_) return;
+    for (TensorInfo& info : quantized_->infos()) tensors_.push_back(std::move(info));
+    std::sort(tensors_.begin(), tensors_.end(),
+              [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
   }
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
 
   RowSourcePtr find(std::string_view name, int64_t rows, int64_t columns) const override {
-    const TensorInfo* found = info(name);
-    if (found == nullptr)
+    if (quantized_ && quantized_->has(name)) return quantized_->find(name, rows, columns);
+    const auto found = std::lower_bound(weights_.tensors.begin(), weights_.tensors.end(), name,
+                                        [](const PlacedTensor& a, std::string_view b) { return a.name < b; });
+    if (found == weights_.tensors.end() || found->name != name)
       fail("{}: there is no tensor {}, which config.json calls for; is a file of the model missing?", path_.string(),
            name);
-    const PlacedTensor& tensor = weights_.tensors[size_t(found - tensors_.data())];
+    const PlacedTensor& tensor = *found;
     const std::vector<int64_t>& shape = tensor.stored.shape;
     const bool vector = shape.size() == 1 && rows == 1 && shape[0] == columns;
     const bool matrix = shape.size() == 2 && shape[0] == rows && shape[1] == columns;
@@ -76,8 +86,16 @@ class FolderCheckpoint final : public Checkpoint {
     if (generation_config_.pad_ids.empty()) generation_config_.pad_ids = derived.pad_ids;
   }
 
-  WeightFiles weights_;
-  std::vector<TensorInfo> tensors_;  // same order: sorted by name
+  // Where GPTQ's writers put it before config.json had a place for it.
+  void read_older_quantization(const fs::path& path) {
+    if (config_.quantization || !is_there(path)) return;
+    config_.quantization =
+        parse_quantization_config(parse_json(read_text_file(path, kLargestConfig), path.string()), path.string());
+  }
+
+  WeightFiles weights_;                        // sorted by name; without the parts of quantized matrices
+  std::optional<QuantizedTensors> quantized_;  // these
+  std::vector<TensorInfo> tensors_;            // sorted by name
 };
 
 }  // namespace

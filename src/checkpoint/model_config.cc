@@ -207,6 +207,8 @@ ModelConfig parse_model_config(const json& object, const std::string& where) {
   config.tied_embeddings = file.boolean("tie_word_embeddings").value_or(false);
   read_biases(file, family.architecture, config);
   config.dtype = read_dtype(file);
+  if (const json* quantized = file.find("quantization_config"); quantized != nullptr && !quantized->empty())
+    config.quantization = parse_quantization_config(*quantized, where + ": quantization_config");
   config.bos_ids = ids_or(file, "bos_token_id", family.bos_id);
   config.eos_ids = ids_or(file, "eos_token_id", family.eos_id);
   config.pad_ids = file.ids("pad_token_id");

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "checkpoint/quantization_config.h"
 
 namespace updraft::checkpoint {
 
@@ -50,6 +51,7 @@ struct ModelConfig {
   bool mlp_bias = false;
   bool query_key_norm = false;                     // Qwen3
   std::optional<DType> dtype;                      // torch_dtype / dtype, where the file says one of ours
+  std::optional<QuantizationConfig> quantization;  // how the file's own weights are quantized
   std::vector<int32_t> bos_ids, eos_ids, pad_ids;  // as written; often overridden by generation_config.json
 
   int64_t parameters() const;  // counted from the shapes

@@ -19,7 +19,6 @@ constexpr const char* kMultiplier = "scaled embeddings, residuals, scores or log
 constexpr const char* kPositions = "positions other than RoPE over whole heads in every layer are not supported";
 
 const Foreign kForeign[] = {
-    {"quantization_config", "weights quantized in this way are not supported: take the model's F32, F16 or BF16 files"},
     {"text_config", "models of more than text are not supported"},
     {"vision_config", "models of more than text are not supported"},
     {"audio_config", "models of more than text are not supported"},

@@ -23,6 +23,7 @@ void add_doctor(CLI::App& app, int& exit_code);
 void add_chat(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
 void add_logits(CLI::App& app, int& exit_code);
+void add_quantize(CLI::App& app, int& exit_code);
 void add_eval(CLI::App& app, int& exit_code);
 void add_pull(CLI::App& app, int& exit_code);
 void add_models(CLI::App& app, int& exit_code);

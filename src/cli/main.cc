@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   add_tokenize(app, exit_code);
   add_template(app, exit_code);
   add_logits(app, exit_code);
+  add_quantize(app, exit_code);
   add_eval(app, exit_code);
   add_pull(app, exit_code);
   add_models(app, exit_code);

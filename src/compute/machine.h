@@ -89,7 +89,7 @@ class Machine {
   virtual StepStatus finish() = 0;
   // Copies row `row` [columns] to the host, after finish().
   virtual void read_row(const Rows&, int64_t row, std::span<float> out) const = 0;
-  virtual void write_row(const Rows&, int64_t row, std::span<const float> in) = 0;  // for tests
+  virtual void write_row(const Rows&, int64_t row, std::span<const float> in) = 0;  // for tests and calibration
 
   // x[r] = table[ids[r]]                                                         x [rows, hidden]
   virtual void embed(const StepInputs&, const Weight& table, const Rows& x) = 0;

@@ -220,7 +220,7 @@ TEST(ModelConfig, Biases) {
 
 TEST(ModelConfig, FieldsOfOtherDecodersAreRefusedByName) {
   const json fields = {{"hidden_act", "gelu"},
-                       {"quantization_config", {{"quant_method", "gptq"}}},
+                       {"quantization_config", {{"quant_method", "bitsandbytes"}}},
                        {"attn_logit_softcapping", 50.0},
                        {"final_logit_softcapping", 30},
                        {"query_pre_attn_scalar", 256},
@@ -234,7 +234,7 @@ TEST(ModelConfig, FieldsOfOtherDecodersAreRefusedByName) {
                        {"is_encoder_decoder", true},
                        {"use_qk_norm", true}};
   for (const auto& [key, value] : fields.items()) EXPECT_THAT(error_of(with(llama(), {{key, value}})), HasSubstr(key));
-  EXPECT_THAT(error_of(with(llama(), {{"quantization_config", {{"quant_method", "gptq"}}}})), HasSubstr("gptq"));
+  EXPECT_THAT(error_of(with(llama(), {{"quantization_config", {{"quant_method", "fbgemm"}}}})), HasSubstr("fbgemm"));
   const json harmless = {{"quantization_config", nullptr}, {"num_experts", 0},     {"use_qk_norm", false},
                          {"logits_scaling", 1.0},          {"hidden_act", "silu"}, {"partial_rotary_factor", 1},
                          {"pruned_heads", json::object()}};

@@ -174,6 +174,24 @@ class TinyModels(unittest.TestCase):
         self.assertEqual([a.get("ids") for a in together], [a.get("ids") for a in alone[::-1]])
 
 
+class QuantizedModels(unittest.TestCase):
+    """Folders that `updraft quantize` wrote, with logits that transformers and compressed-tensors computed from them
+    (tools/quantized_golden.py)."""
+
+    def test_logits(self):
+        folders = sorted((support.SOURCE / "tests" / "golden" / "quantized").iterdir())
+        self.assertTrue(folders)
+        for folder in folders:
+            with self.subTest(folder.name), support.temporary_folder() as where:
+                data = (folder / "golden.safetensors")
+                golden = read_safetensors(data)
+                run_ok("logits", folder, "--ids", comma(golden["ids"]), "--output", where / "out.npy", *F32)
+                ours, expected = read_npy(where / "out.npy")[1], golden["logits"]
+                self.assertEqual(len(ours), len(expected))
+                worst = max(abs(a - b) for a, b in zip(ours, expected))
+                self.assertLessEqual(worst / max(map(abs, expected)), TOLERANCE)
+
+
 def smollm2():
     places = [os.environ.get("UPDRAFT_SMOLLM2", "")]
     name = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -1,0 +1,117 @@
+// updraft quantize: a model with its matrices in 4 or 8 bits, as a folder in the compressed-tensors format.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/hub_options.h"
+#include "cli/terminal.h"
+#include "measure/evaluate.h"
+#include "session/calibration.h"
+
+namespace updraft::cli {
+namespace {
+
+struct QuantizeFlags {
+  std::string in, out, group_size = "128", calibrate, device = "cpu";
+  bool int4 = false, int8 = false, asymmetric = false, offline = false;
+  int64_t calibration_tokens = 8192;
+  int threads = 0;
+};
+
+constexpr int64_t kCalibrationWindow = 512;
+
+checkpoint::QuantizeOptions quantize_options(const QuantizeFlags& flags) {
+  checkpoint::QuantizeOptions options;
+  options.bits = flags.int4 ? 4 : 8;
+  options.asymmetric = flags.asymmetric;
+  options.group = flags.group_size == "channel" ? 0 : std::stoll(flags.group_size);
+  return options;
+}
+
+// "q_proj, k_proj: groups of 64 (576 inputs)": what was chosen for which matrices.
+void print_plan(const std::vector<checkpoint::QuantizedMatrix>& plan) {
+  std::map<std::pair<int64_t, int64_t>, std::string> names;  // by group and inputs
+  for (const checkpoint::QuantizedMatrix& matrix : plan) {
+    if (!matrix.tensor.name.starts_with("model.layers.0.")) continue;
+    std::string& list = names[{matrix.format.group, matrix.tensor.columns()}];
+    const std::string module = matrix.tensor.name.substr(0, matrix.tensor.name.rfind('.'));
+    list += (list.empty() ? "" : ", ") + module.substr(module.rfind('.') + 1);
+  }
+  for (const auto& [key, list] : names)
+    fmt::print(stderr, "{}: {}\n", list,
+               key.first == key.second ? fmt::format("one scale a row of {}", key.second)
+                                       : fmt::format("groups of {} ({} inputs)", key.first, key.second));
+}
+
+std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags& flags,
+                                                            const checkpoint::Checkpoint& model,
+                                                            const std::vector<checkpoint::QuantizedMatrix>& plan) {
+  if (flags.calibrate.empty()) return checkpoint::make_nearest_quantizer(model);
+  const auto tokenizer = session::open_tokenizer(flags.in);
+  measure::EvaluationText text = measure::read_evaluation_text(flags.calibrate, *tokenizer, flags.calibration_tokens);
+  compute::MachineOptions options;
+  options.threads = flags.threads;
+  options.activations = compute::Activations::kF32;
+  return session::make_calibrated_quantizer(model, plan, compute::make_machine(flags.device, options),
+                                            std::move(text.prefix), std::move(text.ids), kCalibrationWindow);
+}
+
+int run(QuantizeFlags flags) {
+  flags.in = resolve_model(flags.in, flags.offline);
+  const auto model = checkpoint::open_checkpoint(flags.in);
+  const checkpoint::QuantizeOptions options = quantize_options(flags);
+  const auto plan = checkpoint::plan_quantization(*model, options);
+  const auto quantizer = make_quantizer(flags, *model, plan);
+  ProgressBar bar;
+  Progress progress{flags.calibrate.empty() ? "quantizing" : "calibrating and quantizing", 0, 0, "B"};
+  checkpoint::quantize_folder(*model, flags.out, options, *quantizer, [&](int64_t done, int64_t total) {
+    if (interrupted().load()) fail("interrupted; nothing was left behind.");
+    progress.done = done, progress.total = total;
+    bar.show(progress);
+  });
+  bar.finish();
+  print_plan(plan);
+  if (!std::filesystem::is_directory(flags.in))
+    fmt::print(stderr, "the vocabulary of {} is not part of the folder: copy the model's tokenizer.json into it\n",
+               flags.in);
+  fmt::print(stderr, "wrote {}\n", flags.out);
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, int& exit_code) {
+  auto flags = std::make_shared<QuantizeFlags>();
+  CLI::App* command = app.add_subcommand(
+      "quantize", "Write a model with its matrices in 4 or 8 bits, as a folder in the compressed-tensors format");
+  command->add_option("IN", flags->in, "The model: a folder, a .gguf file, or a name to pull")->required();
+  command->add_option("OUT", flags->out, "The folder to write")->required();
+  auto* int4 = command->add_flag("--int4", flags->int4, "4 bits a weight");
+  auto* int8 = command->add_flag("--int8", flags->int8, "8 bits a weight");
+  int4->excludes(int8);
+  command
+      ->add_option("--group-size", flags->group_size,
+                   "Columns that share a scale, at most: 128, 64, 32, or channel (one scale a row). A matrix takes the "
+                   "largest that divides its inputs")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"128", "64", "32", "channel"}));
+  command->add_flag("--asymmetric", flags->asymmetric, "A zero point a group");
+  command->add_option("--calibrate", flags->calibrate,
+                      "A text: round so that outputs on it, not weights, stay near (slower, better)");
+  command->add_option("--calibrate-tokens", flags->calibration_tokens, "Of the text")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t(512), int64_t(1) << 24));
+  command->add_option("--device", flags->device, "The machine that computes the calibration")->capture_default_str();
+  command->add_option("--threads", flags->threads, "Threads; 0: every processor this process may use")
+      ->check(CLI::Range(0, 4096));
+  command->add_flag("--offline", flags->offline, "Never touch the network");
+  command->footer("Example:\n  updraft quantize ./model ./model-int4 --int4 --calibrate book.txt");
+  command->callback([flags, &exit_code] {
+    if (flags->int4 == flags->int8) throw CLI::ValidationError("give --int4 or --int8");
+    exit_code = run(*flags);
+  });
+}
+
+}  // namespace updraft::cli
