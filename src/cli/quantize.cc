@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "cli/command.h"
@@ -43,6 +44,13 @@ void print_plan(const std::vector<checkpoint::QuantizedMatrix>& plan) {
     fmt::print(stderr, "{}: {}\n", list,
                key.first == key.second ? fmt::format("one scale a row of {}", key.second)
                                        : fmt::format("groups of {} ({} inputs)", key.first, key.second));
+  // transformers 5.23 takes the first config group for every matrix (integrations/compressed_tensors.py).
+  std::set<int64_t> sizes;  // 0: a whole row
+  for (const checkpoint::QuantizedMatrix& matrix : plan)
+    sizes.insert(matrix.format.group == matrix.tensor.columns() ? 0 : matrix.format.group);
+  if (sizes.size() > 1)
+    fmt::print(stderr, "transformers opens folders with one size of group only: --group-size {} gives one\n",
+               *sizes.begin() == 0 ? std::string("channel") : std::to_string(*sizes.begin()));
 }
 
 std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags& flags,

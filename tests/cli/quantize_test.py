@@ -20,7 +20,7 @@ class Quantize(unittest.TestCase):
     def quantized(self, name, *flags):
         out = self.folder / name
         done = run_ok("quantize", self.model, out, *flags)
-        self.assertIn("groups of 128 (128 inputs)", done.stderr)
+        self.assertIn("groups of 128 (256 inputs)", done.stderr)
         self.assertTrue((out / "tokenizer.json").exists())
         config = json.loads((out / "config.json").read_text())["quantization_config"]
         self.assertEqual((config["quant_method"], config["format"]), ("compressed-tensors", "pack-quantized"))
