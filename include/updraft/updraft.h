@@ -17,7 +17,7 @@ namespace updraft {
 struct ModelOptions {
   std::string device = "cpu";    // or "reference": double precision, slow, the oracle
   int threads = 0;               // 0: every processor this process may use
-  std::string dtype = "auto";    // weights in memory: "auto" (as stored), "f32", "f16", "bf16"
+  std::string dtype = "auto";    // weights in memory: "auto" (as stored), "f32", "f16", "bf16", "int8", "int4", ...
   std::string kv_dtype = "f16";  // KV cache: "f16", "f32" or "int8"
   int64_t context = 0;           // longest prompt + answer in tokens; 0: the model's, as memory allows
   bool exact = false;            // F32 activations also where tile instructions would split them in bf16 terms

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "base/half.h"
 
 namespace updraft {
@@ -38,15 +39,17 @@ struct GroupScale {
 };
 
 GroupScale choose_scale(const float* w, int64_t count, const QuantizedFormat& format) {
-  float low = 0, high = 0;
+  float low = 0, high = 0, not_finite = 0;
   for (int64_t i = 0; i < count; ++i) {
     low = std::min(low, w[i]);
     high = std::max(high, w[i]);
+    not_finite += w[i] * 0;
   }
+  if (std::isnan(not_finite)) return {not_finite, 0};
   const auto stored = [&](float x) { return widen(narrow(x, format.scale_type), format.scale_type); };
   GroupScale chosen;
   if (format.offset == Offset::kNone) {
-    chosen.scale = stored(std::max(-low, high) / (format.bits == 8 ? 127.0f : 7.5f));
+    chosen.scale = stored(std::max(high, -low) / (format.bits == 8 ? 127.0f : 7.5f));
     return chosen;
   }
   chosen.scale = stored((high - low) / float(format.largest()));
@@ -64,21 +67,85 @@ class RoundedRows final : public QuantizedRowSource {
       : QuantizedRowSource(source->rows(), source->columns(), format), source_(std::move(source)) {}
 
   void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
-    const int64_t groups = format().groups(columns());
-    std::vector<uint8_t> stored(size_t(source_->row_bytes()));
+    const int64_t at_once =
+        std::clamp<int64_t>(kBufferBytes / source_->row_bytes(), 1, std::max<int64_t>(end - begin, 1));
+    std::vector<uint8_t> stored(size_t(at_once * source_->row_bytes()));
     std::vector<float> row(static_cast<size_t>(columns()));
-    for (int64_t r = begin; r < end; ++r) {
-      source_->read_rows(r, r + 1, stored.data());
-      widen_rows(stored.data(), source_->dtype(), columns(), row.data());
-      const int64_t i = r - begin;
-      quantize_row(row.data(), columns(), format(), out.integers + i * columns(), out.scales + i * groups,
-                   out.offsets == nullptr ? nullptr : out.offsets + i * groups);
+    for (int64_t first = begin; first < end; first += at_once) {
+      const int64_t count = std::min(at_once, end - first);
+      source_->read_rows(first, first + count, stored.data());
+      for (int64_t r = first; r < first + count; ++r) {
+        widen_rows(stored.data() + (r - first) * source_->row_bytes(), source_->dtype(), columns(), row.data());
+        round_row(row.data(), r, r - begin, out);
+      }
     }
   }
 
+  const RowSource* unrounded() const override { return source_.get(); }
+
  private:
+  static constexpr int64_t kBufferBytes = 256 << 10;  // stays in the second-level cache
+
+  void round_row(const float* row, int64_t r, int64_t i, const QuantizedRows& out) const {
+    const int64_t groups = format().groups(columns());
+    uint16_t* scales = out.scales + i * groups;
+    uint16_t* offsets = out.offsets == nullptr ? nullptr : out.offsets + i * groups;
+    quantize_row(row, columns(), format(), out.integers + i * columns(), scales, offsets);
+    check_finite(*this, r, scales, offsets);
+  }
+
   RowSourcePtr source_;
 };
+
+// Which formats widen() can turn into which.
+bool holds(const QuantizedFormat& format, const QuantizedFormat& wider) {
+  const bool offsets = format.offset == wider.offset || format.offset == Offset::kNone;
+  return format.bits <= wider.bits && format.group % wider.group == 0 && format.scale_type == wider.scale_type &&
+         offsets;
+}
+
+class WidenedRows final : public QuantizedRowSource {
+ public:
+  WidenedRows(std::shared_ptr<const QuantizedRowSource> source, const QuantizedFormat& format)
+      : QuantizedRowSource(source->rows(), source->columns(), format), source_(std::move(source)) {}
+
+  void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
+    const QuantizedFormat& from = source_->format();
+    const int64_t groups = format().groups(columns()), narrow_groups = from.groups(columns()), count = end - begin;
+    std::vector<uint16_t> scales(size_t(count * narrow_groups)), offsets(scales.size());
+    source_->read_quantized(begin, end, {out.integers, scales.data(), offsets.data()});
+    // Without offsets u is counted from the middle of its range.
+    if (format().offset == Offset::kNone)
+      for (int64_t i = 0; i < count * columns(); ++i)
+        out.integers[i] = uint8_t(out.integers[i] + format().middle() - from.middle());
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t g = 0; g < groups; ++g) {
+        const size_t stored = size_t(r * narrow_groups + g * format().group / from.group);
+        const int64_t place = r * groups + g;
+        out.scales[place] = scales[stored];
+        if (format().offset == Offset::kNone) continue;
+        out.offsets[place] = from.offset == Offset::kNone ? offset_of(scales[stored]) : offsets[stored];
+      }
+  }
+  std::span<const int32_t> input_order() const override { return source_->input_order(); }
+
+ private:
+  // What stands for "u counted from the middle".
+  uint16_t offset_of(uint16_t scale) const {
+    const float middle = float(source_->format().middle());
+    if (format().offset == Offset::kPoint) return narrow(middle, format().scale_type);
+    const float minimum = -middle * widen(scale, format().scale_type);
+    const uint16_t bits = narrow(minimum, format().scale_type);
+    if (widen(bits, format().scale_type) != minimum)
+      fail("A scale of {} leaves no room for {}; use --dtype f32.", widen(scale, format().scale_type), name(format()));
+    return bits;
+  }
+
+  std::shared_ptr<const QuantizedRowSource> source_;
+};
+
+// NaN becomes `low`: a conversion of it would be undefined.
+uint8_t clamped(float u, float low, float high) { return uint8_t(u >= low ? (u <= high ? u : high) : low); }
 
 }  // namespace
 
@@ -122,9 +189,20 @@ void quantize_row(const float* weights, int64_t columns, const QuantizedFormat& 
       } else if (format.offset == Offset::kPoint) {
         u = chosen.offset;
       }
-      integers[i] = uint8_t(std::clamp(u, smallest, float(format.largest())));
+      integers[i] = clamped(u, smallest, float(format.largest()));
     }
   }
+}
+
+void check_finite(const QuantizedRowSource& matrix, int64_t row, const uint16_t* scales, const uint16_t* offsets) {
+  const QuantizedFormat& format = matrix.format();
+  for (int64_t g = 0; g < format.groups(matrix.columns()); ++g)
+    if (!std::isfinite(widen(scales[g], format.scale_type)) ||
+        (format.offset != Offset::kNone && !std::isfinite(widen(offsets[g], format.scale_type))))
+      fail(
+          "Row {} of a matrix of {} x {} has values that are not numbers or too large to be kept as {}; use --dtype "
+          "f32.",
+          row, matrix.rows(), matrix.columns(), name(format));
 }
 
 void dequantize_row(const uint8_t* integers, const uint16_t* scales, const uint16_t* offsets, int64_t columns,
@@ -146,6 +224,13 @@ std::shared_ptr<const QuantizedRowSource> quantize(RowSourcePtr source, const Qu
   CHECK((format.bits == 4 || format.bits == 8) && (format.group == 32 || format.group == 128))
       << format.bits << " bits in groups of " << format.group;
   return std::make_shared<RoundedRows>(std::move(source), format);
+}
+
+std::shared_ptr<const QuantizedRowSource> widen(std::shared_ptr<const QuantizedRowSource> source,
+                                                const QuantizedFormat& format) {
+  if (source->format() == format) return source;
+  if (!holds(source->format(), format)) return nullptr;
+  return std::make_shared<WidenedRows>(std::move(source), format);
 }
 
 }  // namespace updraft

@@ -50,6 +50,9 @@ class QuantizedRowSource : public RowSource {  // dtype() is kF32
   // Column k of these rows multiplies activation input_order()[k] (GPTQ's act-order, sorted by group while reading);
   // empty: column k multiplies activation k. read_rows() gives columns in the natural order again.
   virtual std::span<const int32_t> input_order() const { return {}; }
+  // What is rounded while it is read, for a machine that rounds faster by itself, and then checks it (check_finite);
+  // null: stored as integers.
+  virtual const RowSource* unrounded() const { return nullptr; }
 
   void read_rows(int64_t begin, int64_t end, void* out) const final;
 
@@ -67,11 +70,21 @@ class QuantizedRowSource : public RowSource {  // dtype() is kF32
 void quantize_row(const float* weights, int64_t columns, const QuantizedFormat& format, uint8_t* integers,
                   uint16_t* scales, uint16_t* offsets);
 
+// Throws Error when a scale or offset of row `row` of such a matrix is not finite: its weights are not, or too large.
+void check_finite(const QuantizedRowSource& matrix, int64_t row, const uint16_t* scales, const uint16_t* offsets);
+
 // One row back: [columns] floats by the formulas above.
 void dequantize_row(const uint8_t* integers, const uint16_t* scales, const uint16_t* offsets, int64_t columns,
                     const QuantizedFormat& format, float* out);
 
-// Rounds any source while it is read. The same rows give the same integers, whoever reads them in whatever pieces.
+// The same values in a format that holds them exactly: more bits, smaller groups, offsets where there were none. Null
+// where `format` cannot hold every row of such a source. A minimum in place of none is 128 scales at most: a scale too
+// large for that is an Error while reading.
+std::shared_ptr<const QuantizedRowSource> widen(std::shared_ptr<const QuantizedRowSource> source,
+                                                const QuantizedFormat& format);
+
+// Rounds any source while it is read; a value that is not finite, or beyond the scales' range, is an Error. The same
+// rows give the same integers, whoever reads them in whatever pieces.
 std::shared_ptr<const QuantizedRowSource> quantize(RowSourcePtr source, const QuantizedFormat& format);
 
 }  // namespace updraft

@@ -13,18 +13,27 @@
 #include <string_view>
 #include <vector>
 
+#include "base/quantized_rows.h"
 #include "base/row_source.h"
 #include "checkpoint/generation_config.h"
 #include "checkpoint/model_config.h"
 
 namespace updraft::checkpoint {
 
+// The integers of a tensor that is stored quantized: in a format of their own (exact; find() then gives a
+// QuantizedRowSource), or, where machines know no such format, in the nearest.
+struct StoredIntegers {
+  QuantizedFormat format;
+  bool exact = true;
+};
+
 struct TensorInfo {
   std::string name;            // Hugging Face's: "model.layers.0.self_attn.q_proj.weight"
   std::string stored_type;     // as the file calls it: "BF16", "Q4_1"
   std::vector<int64_t> shape;  // row-major, [out, in]
   int64_t stored_bytes = 0;
-  std::string file;  // name of the shard, for messages and `inspect`
+  std::string file;                             // name of the shard, for messages and `inspect`
+  std::optional<StoredIntegers> integers = {};  // none: stored as F32, F16 or BF16
 };
 
 // What a GGUF file says of its vocabulary: enough for text/ to build the tokenizer. Empty `model`: none in this
@@ -55,8 +64,8 @@ class Checkpoint {
 
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   const TensorInfo* info(std::string_view name) const;  // null: no such tensor
-  // The tensor's rows (a vector is one row; rank 2 as [out, in]), dequantized where stored in blocks. Throws Error when
-  // there is no such tensor or it does not have exactly `rows` x `columns` elements.
+  // The tensor's rows (a vector is one row; rank 2 as [out, in]); read_rows() dequantizes what is stored in blocks.
+  // Throws Error when there is no such tensor or it does not have exactly `rows` x `columns` elements.
   virtual RowSourcePtr find(std::string_view name, int64_t rows, int64_t columns) const = 0;
   virtual const EmbeddedVocabulary* vocabulary() const { return nullptr; }
 

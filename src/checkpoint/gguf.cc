@@ -120,8 +120,9 @@ class GgufCheckpoint final : public Checkpoint {
       if (tensor.shape != expected.shape)
         fail("{}: tensor {} has shape [{}], but the keys imply [{}].", where_, tensor.name,
              fmt::join(tensor.shape, ", "), fmt::join(expected.shape, ", "));
-      infos_.push_back(
-          {expected.name, std::string(tensor.type->name), tensor.shape, tensor.bytes, path_.filename().string()});
+      infos_.push_back({expected.name, std::string(tensor.type->name), tensor.shape, tensor.bytes,
+                        path_.filename().string(),
+                        tensor.shape.size() == 2 ? stored_integers(tensor.type->type) : std::nullopt});
     }
     if (infos_.size() == by_name_.size()) return;
     std::set<std::string_view> expected;

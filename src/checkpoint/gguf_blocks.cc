@@ -10,7 +10,8 @@
 namespace updraft::checkpoint {
 namespace {
 
-float half_at(const uint8_t* bytes) { return to_float(half_t{uint16_t(bytes[0] | bytes[1] << 8)}); }
+uint16_t half_bits_at(const uint8_t* bytes) { return uint16_t(bytes[0] | bytes[1] << 8); }
+float half_at(const uint8_t* bytes) { return to_float(half_t{half_bits_at(bytes)}); }
 
 uint32_t word_at(const uint8_t* bytes) {
   return uint32_t(bytes[0]) | uint32_t(bytes[1]) << 8 | uint32_t(bytes[2]) << 16 | uint32_t(bytes[3]) << 24;
@@ -136,6 +137,48 @@ void q6_k(const uint8_t* block, int64_t count, float* out) {
   }
 }
 
+void unpack_q4(const uint8_t* nibbles, uint8_t* integers) {
+  for (int j = 0; j < 16; ++j) integers[j] = nibbles[j] & 15, integers[j + 16] = nibbles[j] >> 4;
+}
+
+void unpack_q4_0(const uint8_t* block, uint8_t* integers, uint16_t* scale, uint16_t*) {
+  *scale = half_bits_at(block);
+  unpack_q4(block + 2, integers);
+}
+
+void unpack_q4_1(const uint8_t* block, uint8_t* integers, uint16_t* scale, uint16_t* minimum) {
+  *scale = half_bits_at(block);
+  *minimum = half_bits_at(block + 2);
+  unpack_q4(block + 4, integers);
+}
+
+// d (q - 16) is d (u - 128).
+void unpack_q5_0(const uint8_t* block, uint8_t* integers, uint16_t* scale, uint16_t*) {
+  *scale = half_bits_at(block);
+  const uint32_t high = word_at(block + 2);
+  for (int j = 0; j < kSmall; ++j) integers[j] = uint8_t(five_bits(block + 6, high, j) + 112);
+}
+
+void unpack_q5_1(const uint8_t* block, uint8_t* integers, uint16_t* scale, uint16_t* minimum) {
+  *scale = half_bits_at(block);
+  *minimum = half_bits_at(block + 2);
+  const uint32_t high = word_at(block + 4);
+  for (int j = 0; j < kSmall; ++j) integers[j] = uint8_t(five_bits(block + 8, high, j));
+}
+
+void unpack_q8_0(const uint8_t* block, uint8_t* integers, uint16_t* scale, uint16_t*) {
+  *scale = half_bits_at(block);
+  for (int j = 0; j < kSmall; ++j) integers[j] = block[2 + j] ^ 0x80;
+}
+
+constexpr std::array<GgufIntegerTraits, 5> kIntegerTraits = {{
+    {GgufType::kQ4_0, {4, kSmall, Offset::kNone, DType::kF16}, unpack_q4_0},
+    {GgufType::kQ4_1, {4, kSmall, Offset::kMinimum, DType::kF16}, unpack_q4_1},
+    {GgufType::kQ5_0, {8, kSmall, Offset::kNone, DType::kF16}, unpack_q5_0},
+    {GgufType::kQ5_1, {8, kSmall, Offset::kMinimum, DType::kF16}, unpack_q5_1},
+    {GgufType::kQ8_0, {8, kSmall, Offset::kNone, DType::kF16}, unpack_q8_0},
+}};
+
 constexpr std::array<GgufTypeTraits, 11> kTraits = {{
     {GgufType::kF32, "F32", 1, 4, nullptr},
     {GgufType::kF16, "F16", 1, 2, nullptr},
@@ -180,6 +223,12 @@ constexpr std::array<std::pair<uint32_t, std::string_view>, 25> kOtherTypes = {{
 }};
 
 }  // namespace
+
+const GgufIntegerTraits* gguf_integer_traits(GgufType type) {
+  for (const GgufIntegerTraits& traits : kIntegerTraits)
+    if (traits.type == type) return &traits;
+  return nullptr;
+}
 
 const GgufTypeTraits* gguf_type_traits(uint32_t id) {
   for (const GgufTypeTraits& traits : kTraits)

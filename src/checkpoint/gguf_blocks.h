@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/quantized_rows.h"
+
 namespace updraft::checkpoint {
 
 enum class GgufType : uint32_t {
@@ -32,6 +34,17 @@ struct GgufTypeTraits {
   int64_t block_bytes;
   void (*dequantize)(const uint8_t* blocks, int64_t block_count, float* out);
 };
+
+// Types whose blocks are 32 integers with an F16 scale, and perhaps an F16 minimum: u = the stored integer, counted so
+// that QuantizedFormat's formulas give the type's values.
+struct GgufIntegerTraits {
+  GgufType type;
+  QuantizedFormat format;
+  void (*unpack)(const uint8_t* block, uint8_t* integers, uint16_t* scale, uint16_t* minimum);  // of one block
+};
+
+// Null for other types.
+const GgufIntegerTraits* gguf_integer_traits(GgufType type);
 
 // Null for a type that this program does not read.
 const GgufTypeTraits* gguf_type_traits(uint32_t id);

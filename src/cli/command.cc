@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <charconv>
 #include <cstdio>
@@ -14,19 +15,13 @@
 namespace updraft::cli {
 namespace {
 
-DType parse_dtype(const std::string& text, const char* flag) {
-  for (DType type : {DType::kF32, DType::kF16, DType::kBF16})
-    if (text == name(type)) return type;
-  fail("{} {}: known types are f32, f16 and bf16", flag, text);
-}
-
 void write_synthetic(const session::LoadOptions& options, const std::string& folder) {
   if (options.synthetic.empty()) fail("--write {}: only --synthetic weights are written", folder);
   ProgressBar bar;
   Progress progress{"writing " + folder, 0, 0, "B"};
   const auto model = session::open_model(options);
   constexpr int64_t kShardBytes = 5'000'000'000;  // transformers' own limit
-  checkpoint::write_folder(*model, folder, options.dtype.value_or(model->natural_dtype()), kShardBytes,
+  checkpoint::write_folder(*model, folder, options.weights.dtype.value_or(model->natural_dtype()), kShardBytes,
                            [&](int64_t done, int64_t total) {
                              progress.done = done, progress.total = total;
                              bar.show(progress);
@@ -61,7 +56,8 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
   command.add_option("--threads", threads, "Threads; 0: every processor this process may use")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
-  command.add_option("--dtype", dtype, "Weights in memory: auto (as stored), f32, f16, bf16")->capture_default_str();
+  command.add_option("--dtype", dtype, std::string("Weights in memory: ") + model::kWeightChoices)
+      ->capture_default_str();
   command.add_option("--kv-dtype", kv_dtype, fmt::format("KV cache: {}", compute::kKvTypeNames))->capture_default_str();
   command
       .add_option("--context", context, "Longest prompt + answer, in tokens (default: the model's, as memory allows)")
@@ -87,7 +83,9 @@ session::LoadOptions ModelOptions::load_options() const {
   options.exact = exact;
   options.speculate = speculate;
   options.tuning_folder = tuning_folder();
-  if (dtype != "auto") options.dtype = parse_dtype(dtype, "--dtype");
+  const std::optional<model::WeightChoice> weights = model::parse_weight_choice(dtype);
+  if (!weights) fail("--dtype {}: known are {}", dtype, model::kWeightChoices);
+  options.weights = *weights;
   const std::optional<compute::KvType> kv = compute::kv_type_named(kv_dtype);
   if (!kv) fail("--kv-dtype {}: the KV cache is kept as one of {}", kv_dtype, compute::kKvTypeNames);
   options.kv_dtype = *kv;
@@ -117,14 +115,16 @@ std::string describe(session::Session& loaded) {
   const session::MemoryUse memory = loaded.memory();
   const std::string model =
       loaded.checkpoint().path().empty() ? std::string("synthetic") : loaded.checkpoint().path().filename().string();
+  const std::set<std::string>& rounded = loaded.engine().decoder().weights().rounded;
+  const std::string loss = rounded.empty() ? "" : fmt::format(" (nearest: {})", fmt::join(rounded, ", "));
   return fmt::format(
-      "{} ({}, {:.3g} B parameters): weights {} {}, KV {} up to {} tokens, {} {}, activations {}, {} thread{}{}, "
+      "{} ({}, {:.3g} B parameters): weights {}{} {}, KV {} up to {} tokens, {} {}, activations {}, {} thread{}{}, "
       "loaded "
       "in {}",
       model.empty() ? loaded.checkpoint().path().string() : model, config.architecture_name,
-      double(config.parameters()) / 1e9, name(loaded.dtype()), human_bytes(double(memory.weights_bytes)),
+      double(config.parameters()) / 1e9, loaded.packing_names(), loss, human_bytes(double(memory.weights_bytes)),
       name(loaded.engine().options().kv_dtype), loaded.engine().options().max_context, info.name, info.path,
-      compute::activations(info, compute::packing_of(loaded.dtype())), info.threads, info.threads == 1 ? "" : "s",
+      loaded.activations(), info.threads, info.threads == 1 ? "" : "s",
       loaded.tuning_source() == std::string_view("file") ? " (tuned)" : "", human_duration(loaded.load_s()));
 }
 

@@ -74,14 +74,23 @@ ordered_json describe(const InspectOptions& options) {
       !options.model.model.empty() && !session::open_chat_settings(options.model.model).chat_template.empty();
   const int64_t context = load.context.value_or(std::min<int64_t>(model->config().max_context, 4096));
   out["memory"] = {{"context", context}, {"available_bytes", system_memory().available_bytes}};
-  std::vector<DType> types = {DType::kF32, DType::kF16, DType::kBF16};
-  if (load.dtype) types = {*load.dtype};
-  for (DType type : types) {
-    const session::MemoryPlan plan = session::plan_memory(model->config(), type, load.kv_dtype, context);
-    out["memory"]["packings"][std::string(name(type))] = {
-        {"weights_bytes", plan.weights_bytes},       {"kv_bytes", plan.kv_bytes},
-        {"total_bytes", plan.total_bytes},           {"bytes_per_decoded_token", plan.streamed_bytes},
-        {"natural", type == model->natural_dtype()}, {"fits", plan.total_bytes <= system_memory().available_bytes}};
+  // One of the usual packings is what the file has, or auto is one of its own.
+  const DType natural = model->natural_dtype();
+  const model::WeightChoice automatic, as_stored{natural, {}};
+  const bool stored_as_integers = std::any_of(model->tensors().begin(), model->tensors().end(),
+                                              [](const checkpoint::TensorInfo& t) { return t.integers.has_value(); });
+  std::vector<model::WeightChoice> choices = session::usual_choices();
+  if (stored_as_integers) choices.insert(choices.begin(), automatic);
+  if (load.weights != automatic) choices = {load.weights};
+  for (const model::WeightChoice& choice : choices) {
+    const session::MemoryPlan plan = session::plan_memory(*model, choice, load.kv_dtype, context);
+    const bool is_natural = choice == (stored_as_integers ? automatic : as_stored);
+    out["memory"]["packings"][name(choice)] = {{"weights_bytes", plan.weights_bytes},
+                                               {"kv_bytes", plan.kv_bytes},
+                                               {"total_bytes", plan.total_bytes},
+                                               {"bytes_per_decoded_token", plan.streamed_bytes},
+                                               {"natural", is_natural},
+                                               {"fits", plan.total_bytes <= system_memory().available_bytes}};
   }
   return out;
 }
@@ -103,10 +112,10 @@ void print(const ordered_json& d) {
              bytes(d["memory"]["available_bytes"]));
   for (const auto& [type, plan] : d["memory"]["packings"].items())
     fmt::print(
-        "  {:<5} {:>9} weights + {:>9} KV = {:>9}  {}{}\n", type, bytes(plan["weights_bytes"]), bytes(plan["kv_bytes"]),
+        "  {:<8} {:>9} weights + {:>9} KV = {:>9}  {}{}\n", type, bytes(plan["weights_bytes"]), bytes(plan["kv_bytes"]),
         bytes(plan["total_bytes"]),
         plan["fits"].get<bool>() ? styled("fits", Style::kGreen, colour) : styled("does not fit", Style::kRed, colour),
-        plan["natural"].get<bool>() ? "  (--dtype auto)" : "");
+        plan["natural"].get<bool>() && type != "auto" ? "  (--dtype auto)" : "");
   if (!d["tensors"].is_array()) return;
   fmt::print("\n");
   for (const ordered_json& t : d["tensors"])

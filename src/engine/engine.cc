@@ -245,10 +245,15 @@ const EngineOptions& Engine::options() const { return impl_->options; }
 model::Workspace& Engine::workspace() { return impl_->workspace; }
 
 std::string Engine::numerics_key() const {
+  // One word a value: "int4,head:int8".
+  const auto word = [](std::string text) {
+    for (size_t at; (at = text.find(", ")) != std::string::npos;) text.erase(at + 1, 1);
+    std::replace(text.begin(), text.end(), ' ', ':');
+    return text;
+  };
   const model::DecoderWeights& weights = impl_->decoder.weights();
-  const compute::Packing packing = weights.layers.empty() ? weights.head->packing : weights.layers.front().qkv->packing;
   return fmt::format("machine={} path={} devices=1 packing={} activations={} kv={} rope={}", impl_->info.name,
-                     impl_->info.path, compute::name(packing), compute::activations(impl_->info, packing),
+                     impl_->info.path, word(weights.packing_names()), word(weights.activation_names(impl_->info)),
                      compute::name(impl_->options.kv_dtype), name(impl_->decoder.config().rope.kind));
 }
 

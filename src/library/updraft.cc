@@ -17,10 +17,10 @@ struct Model::Impl {
 
 namespace {
 
-DType dtype_of(const std::string& text, const char* field) {
-  for (DType type : {DType::kF32, DType::kF16, DType::kBF16})
-    if (text == name(type)) return type;
-  fail("ModelOptions::{}: \"{}\" is none of f32, f16 and bf16", field, text);
+model::WeightChoice weights_of(const std::string& text) {
+  const std::optional<model::WeightChoice> choice = model::parse_weight_choice(text);
+  if (!choice) fail("ModelOptions::dtype: \"{}\" is none of {}", text, model::kWeightChoices);
+  return *choice;
 }
 
 ordered_json messages_json(const std::vector<Message>& messages) {
@@ -81,7 +81,7 @@ Model Model::load(const std::string& path, const ModelOptions& options) {
   load.exact = options.exact;
   load.speculate = options.speculate;
   load.max_sequences = 1;
-  if (options.dtype != "auto") load.dtype = dtype_of(options.dtype, "dtype");
+  load.weights = weights_of(options.dtype);
   const std::optional<compute::KvType> kv = compute::kv_type_named(options.kv_dtype);
   if (!kv) fail("ModelOptions::kv_dtype: \"{}\" is none of {}", options.kv_dtype, compute::kKvTypeNames);
   load.kv_dtype = *kv;

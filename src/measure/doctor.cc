@@ -229,9 +229,10 @@ class Doctor {
   void model() {
     checkpoint::ModelConfig config;
     DType natural = DType::kBF16;
+    std::unique_ptr<checkpoint::Checkpoint> opened;
     try {
       if (fs::exists(options_.model)) {
-        const auto opened = checkpoint::open_checkpoint(options_.model);
+        opened = checkpoint::open_checkpoint(options_.model);
         config = opened->config(), natural = opened->natural_dtype();
       } else {
         std::string known = options_.model;
@@ -247,25 +248,26 @@ class Doctor {
     const int64_t available = system_memory().available_bytes;
     bool any = false;
     std::string english, chinese;
-    for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-      const session::MemoryPlan plan = session::plan_memory(config, type, compute::KvType::kF16, options_.context);
+    for (const model::WeightChoice& choice : session::usual_choices()) {
+      const session::MemoryPlan plan =
+          session::plan_memory(config, opened.get(), natural, choice, compute::KvType::kF16, options_.context);
       const bool fits = plan.total_bytes <= available;
       any = any || fits;
       ordered_json figure = {{"weights_bytes", plan.weights_bytes},
                              {"kv_bytes", plan.kv_bytes},
                              {"total_bytes", plan.total_bytes},
                              {"fits", fits},
-                             {"natural", type == natural}};
+                             {"natural", choice == model::WeightChoice{natural, {}}}};
       std::string ceiling;
       if (bandwidth_ > 0) {
         const double most = bandwidth_ / double(plan.streamed_bytes);
         figure["ceiling_tokens_per_second"] = most;
         ceiling = fmt::format(" <= {:.3g} tok/s", most);
       }
-      out_.figures["model"]["packings"][std::string(name(type))] = figure;
-      english += fmt::format("{}{} {} {}{}", english.empty() ? "" : ", ", name(type),
+      out_.figures["model"]["packings"][name(choice)] = figure;
+      english += fmt::format("{}{} {} {}{}", english.empty() ? "" : ", ", name(choice),
                              gigabytes(double(plan.total_bytes)), fits ? "fits" : "does not fit", ceiling);
-      chinese += fmt::format("{}{} {} {}{}", chinese.empty() ? "" : ", ", name(type),
+      chinese += fmt::format("{}{} {} {}{}", chinese.empty() ? "" : ", ", name(choice),
                              gigabytes(double(plan.total_bytes)), fits ? "放得下" : "放不下", ceiling);
     }
     out_.figures["model"]["name"] = options_.model;

@@ -50,7 +50,7 @@ ordered_json machine_facts() {
 std::string model_hash(const checkpoint::Checkpoint& model, const session::LoadOptions& options) {
   Hash64 hash;
   if (model.path().empty()) {
-    hash.add(checkpoint::to_json(model.config(), options.dtype.value_or(model.natural_dtype())).dump());
+    hash.add(checkpoint::to_json(model.config(), options.weights.dtype.value_or(model.natural_dtype())).dump());
     hash.add_number(options.synthetic_seed);
     return fmt::format("{:016x}", hash.value());
   }
@@ -92,11 +92,11 @@ ordered_json model_facts(session::Session& loaded, const session::LoadOptions& o
           {"container", model.container()},
           {"architecture", model.config().architecture_name},
           {"parameters", model.config().parameters()},
-          {"dtype", updraft::name(loaded.dtype())},
+          {"dtype", loaded.packing_names()},
           {"kv_dtype", compute::name(loaded.engine().options().kv_dtype)},
           {"device", machine.name},
           {"instruction_set", machine.path},
-          {"activations", compute::activations(machine, compute::packing_of(loaded.dtype()))},
+          {"activations", loaded.activations()},
           {"threads", machine.threads},
           {"tuning", loaded.tuning_source()},
           {"numerics_key", loaded.engine().numerics_key()},

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "compute/machine.h"
+#include "model/weight_choice.h"
 
 namespace updraft::model {
 
@@ -24,14 +27,20 @@ struct DecoderWeights {
   std::vector<LayerWeights> layers;
   compute::Norm final_norm;
   compute::Weight head;  // [vocabulary, hidden]; the embedding itself when tied
+  // Under auto, what had to be rounded on its way into memory: "Q6_K to int8-g32".
+  std::set<std::string> rounded;
 
   int64_t bytes() const;                    // kept in memory
   int64_t bytes_streamed_per_step() const;  // read once by every step: all but the embedding table (unless tied)
+  // The packings of the layers, the head and the embedding: "bf16", "int4, head int8, embedding bf16".
+  std::string packing_names() const;
+  // What enters their products on this machine, each once: "bf16x2", "int8 per row and group".
+  std::string activation_names(const compute::MachineInfo&) const;
 };
 
 // Reads and packs every tensor; throws Error naming a missing, misshapen or unexpected one. `loaded` counts source
 // bytes.
-DecoderWeights load_decoder_weights(const checkpoint::Checkpoint&, compute::Machine&, DType,
+DecoderWeights load_decoder_weights(const checkpoint::Checkpoint&, compute::Machine&, const WeightChoice&,
                                     const std::function<void(int64_t done, int64_t total)>& loaded);
 
 }  // namespace updraft::model

@@ -51,10 +51,27 @@ std::string_view packing_name(const model::DecoderWeights& weights) {
 
 }  // namespace
 
+namespace {
+
+// --exact leaves no room for 8-bit activations: stored integers are dequantized, asking for integers contradicts it.
+model::WeightChoice weight_choice(const LoadOptions& options, const checkpoint::Checkpoint& opened) {
+  if (!options.exact) return options.weights;
+  if (options.weights.format)
+    fail("--exact and --dtype {}: activations beside integer weights are 8-bit integers; leave one of the two out",
+         name(options.weights));
+  const auto is_quantized = [](const checkpoint::TensorInfo& tensor) { return tensor.integers.has_value(); };
+  if (options.weights == model::WeightChoice{} &&
+      std::any_of(opened.tensors().begin(), opened.tensors().end(), is_quantized))
+    return {DType::kF32, {}};
+  return options.weights;
+}
+
+}  // namespace
+
 std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions& options) {
   if (!options.synthetic.empty()) {
     checkpoint::SyntheticOptions synthetic = checkpoint::parse_synthetic(options.synthetic);
-    if (options.dtype) synthetic.dtype = *options.dtype;
+    if (options.weights.dtype) synthetic.dtype = *options.weights.dtype;
     synthetic.seed = options.synthetic_seed;
     return checkpoint::make_synthetic(synthetic);
   }
@@ -115,7 +132,6 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   std::unique_ptr<Session> session(new Session);
   session->checkpoint_ = open_model(options);
   const checkpoint::Checkpoint& opened = *session->checkpoint_;
-  session->dtype_ = options.dtype.value_or(opened.natural_dtype());
 
   if (opened.vocabulary() && !opened.vocabulary()->model.empty()) {
     session->tokenizer_ = text::make_tokenizer(vocabulary_data(*opened.vocabulary()));
@@ -137,7 +153,7 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
 
   Progress progress{"loading weights", 0, 0, "B"};
   model::DecoderWeights weights =
-      model::load_decoder_weights(opened, *machine, session->dtype_, [&](int64_t done, int64_t total) {
+      model::load_decoder_weights(opened, *machine, weight_choice(options, opened), [&](int64_t done, int64_t total) {
         progress.done = done, progress.total = total;
         if (options.progress) options.progress(progress);
       });

@@ -30,7 +30,7 @@ struct LoadOptions {
   std::string instruction_set;  // "" best
   int threads = 0;              // 0: all this process may use
   bool exact = false;           // F32 activations everywhere
-  std::optional<DType> dtype;   // none: auto, the checkpoint's natural type
+  model::WeightChoice weights;  // --dtype; auto: as stored
   compute::KvType kv_dtype = compute::KvType::kF16;
   std::optional<int64_t> context;  // --context
   int64_t kv_tokens = 0;           // capacity; 0: the context for every sequence, as far as memory goes
@@ -109,7 +109,9 @@ class Session {
   const text::Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the folder has none
   const text::ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
   engine::Engine& engine() { return *engine_; }
-  DType dtype() const { return dtype_; }
+  // What the matrices are kept as: "bf16", "int4, head int8"; and what that makes of activations.
+  std::string packing_names() const { return engine_->decoder().weights().packing_names(); }
+  std::string activations() const { return engine_->decoder().weights().activation_names(engine_->machine().info()); }
   MemoryUse memory() const;
   double load_s() const { return load_s_; }
   const TunedFor& tuned_for() const { return tuned_for_; }
@@ -134,7 +136,6 @@ class Session {
   std::optional<text::ChatTemplate> chat_template_;
   text::ChatSettings chat_settings_;
   std::unique_ptr<engine::Engine> engine_;
-  DType dtype_ = DType::kBF16;
   std::optional<int64_t> context_;
   double load_s_ = 0;
   TunedFor tuned_for_;

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "tests/support/random.h"
 
@@ -90,6 +91,48 @@ TEST(QuantizedRows, FormulasAreTheDocumentedOnes) {
   EXPECT_EQ(std::vector<float>(out, out + 3), (std::vector<float>{-1.5f, 0.25f, 2.25f}));
   dequantize_row(u, scale, point, 3, {4, 32, Offset::kPoint, DType::kF16}, out);
   EXPECT_EQ(std::vector<float>(out, out + 3), (std::vector<float>{-0.75f, 1.0f, 3.0f}));
+}
+
+TEST(QuantizedRows, AWiderFormatHoldsTheSameValues) {
+  test::Random random(50);
+  int64_t widened = 0;
+  for (const QuantizedFormat& from : formats())
+    for (const QuantizedFormat& to : formats()) {
+      const int64_t rows = 3, columns = random.integer(1, 300);
+      std::vector<float> values(size_t(rows * columns));
+      for (float& value : values) value = random.normal();
+      const auto source = quantize(std::make_shared<Rows>(rows, columns, values), from);
+      const auto wide = widen(source, to);
+      const bool fits = to.bits >= from.bits && to.group <= from.group && to.scale_type == from.scale_type &&
+                        (to.offset == from.offset || from.offset == Offset::kNone);
+      ASSERT_EQ(wide != nullptr, fits) << name(from) << " to " << name(to);
+      if (!fits) continue;
+      ++widened;
+      EXPECT_EQ(wide->format(), to);
+      std::vector<float> want(values.size()), got(values.size());
+      source->read_rows(0, rows, want.data());
+      wide->read_rows(0, 1, got.data());
+      wide->read_rows(1, rows, got.data() + columns);
+      ASSERT_EQ(got, want) << name(from) << " to " << name(to) << ", " << columns << " columns";
+    }
+  EXPECT_GT(widened, 30);
+}
+
+TEST(QuantizedRows, WhatIsNoNumberOrTooLargeIsAnErrorThatSaysWhere) {
+  for (const QuantizedFormat& format : formats())
+    for (float bad : {NAN, INFINITY, -INFINITY, 3e38f}) {
+      std::vector<float> values(size_t(2 * 200), 0.5f);
+      values[333] = bad;
+      const auto source = quantize(std::make_shared<Rows>(2, 200, values), format);
+      std::vector<float> out(values.size());
+      if (bad == 3e38f && format.scale_type == DType::kBF16) continue;  // that has the range of F32
+      try {
+        source->read_rows(0, 2, out.data());
+        FAIL() << bad << " as " << name(format);
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("Row 1 "), std::string::npos) << error.what();
+      }
+    }
 }
 
 TEST(QuantizedRows, Names) {

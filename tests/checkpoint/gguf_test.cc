@@ -47,7 +47,7 @@ std::vector<float> read_floats(const RowSource& source, int64_t begin, int64_t e
 TEST(GoldenGgufTypes, EveryTypeGivesTheValuesOfThePythonPackage) {
   const auto file = std::make_shared<File>(golden("types.gguf"));
   const GgufFile parsed = parse_gguf(*file);
-  std::set<std::string_view> types;
+  std::set<std::string_view> types, integer_types;
   for (const GgufTensor& tensor : parsed.tensors) {
     const GgufTensor* expected_tensor = find_tensor(parsed, tensor.name + ".expected");
     if (expected_tensor == nullptr) continue;
@@ -58,8 +58,12 @@ TEST(GoldenGgufTypes, EveryTypeGivesTheValuesOfThePythonPackage) {
     for (size_t i = 0; i < ours.size(); ++i)
       ASSERT_EQ(std::bit_cast<uint32_t>(ours[i]), std::bit_cast<uint32_t>(theirs[i])) << tensor.name << " at " << i;
     types.insert(tensor.type->name);
+    const bool as_integers = std::dynamic_pointer_cast<const QuantizedRowSource>(source) != nullptr;
+    EXPECT_EQ(as_integers, stored_integers(tensor.type->type).has_value() && stored_integers(tensor.type->type)->exact);
+    if (as_integers) integer_types.insert(tensor.type->name);
   }
   EXPECT_EQ(types.size(), 11u);
+  EXPECT_EQ(integer_types, (std::set<std::string_view>{"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"}));
 }
 
 void expect_checksums(const Checkpoint& checkpoint, const nlohmann::json& expected) {

@@ -75,6 +75,7 @@ class ExitCodes(unittest.TestCase):
         model = find_golden(TINY)
         ids = ["--ids", "1,2", "--max-new-tokens", "1"]
         self.check(1, "generate", model, *ids, "--dtype", "int3", says=["--dtype", "int3", "bf16"])
+        self.check(1, "generate", model, *ids, "--dtype", "int8", "--exact", says=["--exact", "int8"])
         self.check(1, "generate", model, *ids, "--kv-dtype", "bf16", says=["--kv-dtype", "f16"])
         self.check(1, "generate", model, *ids, "--device", "abacus", says=["abacus", "cpu"])
         self.check(1, "generate", model, *ids, "--instruction-set", "mmx", says=["mmx"])
@@ -351,6 +352,33 @@ class Synthetic(unittest.TestCase):
                     self.assertEqual(list(facts["stored_types"]), [dtype.upper()])
             run_ok("logits", "--synthetic", shape, "--synthetic-seed", 2, *common, "--output", folder / "c.npy")
             self.assertNotEqual(read_npy(folder / "a.npy")[1], read_npy(folder / "c.npy")[1])
+
+    def test_integers(self):
+        """Rounded while loading: said, planned, close to F32, and the same bits however the work is cut."""
+        model = find_golden(TINY)
+        with support.temporary_folder() as folder:
+            ids = ["--ids", ",".join(str(i * 7 % 257) for i in range(70))]
+            run_ok("logits", model, *ids, "--dtype", "f32", "--output", folder / "f32.npy")
+            exact = read_npy(folder / "f32.npy")[1]
+            size = sum(x * x for x in exact)
+            for dtype, most in ("int8", 0.15), ("int8-g32", 0.15), ("int4-g32-asym", 0.9):
+                with self.subTest(dtype):
+                    outputs = []
+                    for flags in (["--threads", 1], ["--threads", 2, "--chunk", 1], ["--chunk", 33]):
+                        out = run_ok("logits", model, *ids, "--dtype", dtype, "--output", folder / "x.npy", *flags)
+                        outputs.append((folder / "x.npy").read_bytes())
+                        self.assertIn(f"weights {dtype}", out.stderr)
+                        self.assertIn("int8 per row and group", out.stderr)
+                    self.assertEqual(outputs[0], outputs[1])
+                    self.assertEqual(outputs[0], outputs[2])
+                    error = sum((a - b) ** 2 for a, b in zip(exact, read_npy(folder / "x.npy")[1]))
+                    self.assertGreater(error, 0)
+                    self.assertLess((error / size) ** 0.5, most)
+            plans = json.loads(run_ok("inspect", "--synthetic", "mistral-7b", "--json").stdout)["memory"]["packings"]
+            # 6.98 G weights in layers and 0.13 G in the head with 8.125 or 4.125 bits, the embedding with 16
+            self.assertAlmostEqual(plans["int8"]["bytes_per_decoded_token"] / 1e9, 7.22, delta=0.01)
+            self.assertAlmostEqual(plans["int4"]["bytes_per_decoded_token"] / 1e9, 3.73, delta=0.01)
+            self.assertAlmostEqual(plans["int8"]["weights_bytes"] / 1e9, 7.48, delta=0.01)
 
     def test_chunks_and_threads_change_no_bit(self):
         with support.temporary_folder() as folder:

@@ -9,6 +9,7 @@
 #include "compute/cpu/instruction_set.h"
 #include "compute/cpu/integer_packing.h"
 #include "tests/compute/contract.h"
+#include "tests/compute/kernels_here.h"
 
 namespace updraft::compute {
 namespace {
@@ -120,8 +121,7 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
       Panel panel;
       const int64_t columns = round == 1 ? random.integer(1000, 2200) : random.integer(1, round == 0 ? 100 : 900);
       const auto source = std::make_shared<RandomIntegers>(random, 31, columns, format, false);
-      panel.matrix = cpu::pack_integers({{{source, nullptr}}},
-                                        cpu::available_instruction_sets().front().kernels->linear, arena, team);
+      panel.matrix = cpu::pack_integers({{{source, nullptr}}}, *cpu::kernels_here().front(), arena, team);
       panel.layout = panel.matrix->layout;
       for (int64_t t = random.integer(1, 40); t > 0; --t) panel.x.push_back(hard_row(random, columns));
       const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups());
@@ -154,6 +154,29 @@ TEST(IntegerKernelTest, QuantizedActivationsAreWithinHalfAStepAndTheirSumIsExact
         ASSERT_EQ(sum, sums[size_t(g)]) << table->name;
       }
     }
+}
+
+// Rounding while packing is the loop of base, faster.
+TEST(IntegerKernelTest, WeightsAreRoundedAsBaseRoundsThem) {
+  test::Random random(306);
+  for (const cpu::Kernels* table : cpu::kernels_here())
+    for (const QuantizedFormat& format : all_formats())
+      for (int round = 0; round < 20; ++round) {
+        const int64_t columns = random.integer(1, 400), groups = format.groups(columns);
+        const std::vector<float> x = hard_row(random, columns);
+        std::vector<uint8_t> integers[2];
+        std::vector<uint16_t> scales[2], offsets[2];
+        for (int i = 0; i < 2; ++i) {
+          integers[i].resize(size_t(columns));
+          scales[i].resize(size_t(groups));
+          offsets[i].resize(size_t(groups));
+          const auto rounding = i == 0 ? &updraft::quantize_row : table->quantize_weights;
+          rounding(x.data(), columns, format, integers[i].data(), scales[i].data(), offsets[i].data());
+        }
+        ASSERT_EQ(integers[1], integers[0]) << table->name << ", " << name(format) << ", " << columns << " columns";
+        ASSERT_EQ(scales[1], scales[0]) << table->name << ", " << name(format);
+        ASSERT_EQ(offsets[1], offsets[0]) << table->name << ", " << name(format);
+      }
 }
 
 struct Product {

@@ -54,7 +54,7 @@ class GoldenEngine : public testing::TestWithParam<std::string> {
     auto machine = compute::make_machine(
         GetParam(), {.threads = threads, .activations = compute::Activations::kF32, .instruction_set = ""});
     model::Decoder decoder(checkpoint->config(),
-                           model::load_decoder_weights(*checkpoint, *machine, DType::kF32, nullptr));
+                           model::load_decoder_weights(*checkpoint, *machine, {DType::kF32}, nullptr));
     EngineOptions options;
     options.kv_dtype = compute::KvType::kF32;
     options.kv_tokens = 1024;

@@ -113,7 +113,7 @@ class GoldenEvaluation : public testing::Test {
     const auto folder = test::find_golden("tiny/qwen2");
     if (folder.empty()) GTEST_SKIP() << "tiny/qwen2 is not among the goldens";
     options_.model.model = folder.string();
-    options_.model.dtype = DType::kF32;
+    options_.model.weights.dtype = DType::kF32;
     options_.model.kv_dtype = compute::KvType::kF32;
     options_.model.threads = 2;
     golden_ = std::make_unique<test::SafetensorsFile>(folder / "golden.safetensors");
@@ -155,7 +155,7 @@ TEST_F(GoldenEvaluation, LikelihoodIsThatOfTransformers) {
 
 TEST_F(GoldenEvaluation, StoppedAnywhereItEndsWithTheSameBits) {
   options_.reference = options_.model;
-  options_.model.dtype = DType::kF16;
+  options_.model.weights.dtype = DType::kF16;
   options_.context = 9;
   options_.stride = 4;
   const ordered_json whole = run().report;

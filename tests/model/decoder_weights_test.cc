@@ -85,7 +85,7 @@ ModelConfig small_config() {
 std::string error_of(const MemoryCheckpoint& checkpoint) {
   const auto machine = compute::make_reference();
   try {
-    load_decoder_weights(checkpoint, *machine, DType::kF32, {});
+    load_decoder_weights(checkpoint, *machine, {DType::kF32}, {});
   } catch (const Error& error) {
     return error.what();
   }
@@ -97,7 +97,7 @@ TEST(DecoderWeights, ShapesWindowsAndProgress) {
   const auto machine = compute::make_reference();
   int64_t last = 0, total = 0;
   const DecoderWeights weights =
-      load_decoder_weights(checkpoint, *machine, DType::kBF16, [&](int64_t done, int64_t all) {
+      load_decoder_weights(checkpoint, *machine, {DType::kBF16}, [&](int64_t done, int64_t all) {
         EXPECT_GE(done, last);
         EXPECT_LE(done, all);
         last = done;
@@ -123,7 +123,7 @@ TEST(DecoderWeights, ATiedHeadIsTheEmbeddingAndAStoredOneIsIgnored) {
   test::Random random(3);
   if (checkpoint.info("lm_head.weight") == nullptr) checkpoint.add("lm_head.weight", {30, 24}, random);
   const auto machine = compute::make_reference();
-  const DecoderWeights weights = load_decoder_weights(checkpoint, *machine, DType::kF32, {});
+  const DecoderWeights weights = load_decoder_weights(checkpoint, *machine, {DType::kF32}, {});
   EXPECT_EQ(weights.head, weights.embedding);
   EXPECT_EQ(weights.bytes(), weights.bytes_streamed_per_step());
 }
@@ -165,7 +165,7 @@ TEST(Decoder, ChunksChangeNoBit) {
   for (int i = 0; i < 60; ++i) ids.push_back(int32_t(random.integer(0, config.vocabulary_size - 1)));
   for (const std::string& name : compute::machine_names()) {
     const auto machine = compute::make_machine(name, {});
-    const Decoder decoder(config, load_decoder_weights(checkpoint, *machine, DType::kBF16, {}));
+    const Decoder decoder(config, load_decoder_weights(checkpoint, *machine, {DType::kBF16}, {}));
     const std::vector<float> whole = test::run_decoder(*machine, decoder, ids, compute::KvType::kF16, 60);
     for (const int64_t chunk : {1, 7, 32})
       EXPECT_EQ(test::run_decoder(*machine, decoder, ids, compute::KvType::kF16, chunk), whole) << name;

@@ -103,11 +103,11 @@ class GoldenLogits : public testing::TestWithParam<Case> {
     checkpoint_ = checkpoint::open_checkpoint(folder_);
     const DType dtype = c.natural ? checkpoint_->natural_dtype() : DType::kF32;
     decoder_ = std::make_unique<model::Decoder>(checkpoint_->config(),
-                                                model::load_decoder_weights(*checkpoint_, *machine_, dtype, {}));
+                                                model::load_decoder_weights(*checkpoint_, *machine_, {dtype}, {}));
     if (c.kv_dtype != compute::KvType::kF32 && c.machine != "reference") {
       reference_ = compute::make_reference();
       reference_decoder_ = std::make_unique<model::Decoder>(
-          checkpoint_->config(), model::load_decoder_weights(*checkpoint_, *reference_, dtype, {}));
+          checkpoint_->config(), model::load_decoder_weights(*checkpoint_, *reference_, {dtype}, {}));
     }
     golden_ = std::make_unique<test::SafetensorsFile>(folder_ / "golden.safetensors");
     std::ifstream file(folder_ / "golden.json");

@@ -10,7 +10,8 @@ namespace {
 
 // What one thread packs with: the rows of a panel as the source gives them, and widened to whole steps.
 struct Buffers {
-  std::vector<uint8_t> read, padded;
+  std::vector<uint8_t> source, read, padded;
+  std::vector<float> floats;
   std::vector<uint16_t> scales, offsets;
   std::vector<uint32_t> quads;  // of one step: [half][quad][16 rows]
 };
@@ -26,7 +27,8 @@ void place_values(const std::vector<uint16_t>& values, int count, int64_t groups
 
 class Packer {
  public:
-  Packer(const MatrixSource& source, IntegerMatrix& matrix) : source_(source), matrix_(matrix), l_(matrix.layout) {}
+  Packer(const MatrixSource& source, IntegerMatrix& matrix, const Kernels& kernels)
+      : source_(source), matrix_(matrix), l_(matrix.layout), kernels_(kernels) {}
 
   void pack_panel(int64_t panel, Buffers& b) const {
     const PanelMatrix::Place place = matrix_.place(panel);
@@ -56,12 +58,32 @@ class Packer {
     b.offsets.resize(b.scales.size());
     if (columns != padded) b.read.resize(size_t(kPanelRows * columns));
     uint8_t* to = columns == padded ? b.padded.data() : b.read.data();
-    rows.read_quantized(first, first + place.count, {to, b.scales.data(), b.offsets.data()});
+    const QuantizedRows out{to, b.scales.data(), b.offsets.data()};
+    if (const RowSource* unrounded = rows.unrounded()) {
+      round(rows, *unrounded, first, place.count, out, b);
+    } else {
+      rows.read_quantized(first, first + place.count, out);
+    }
     for (int row = 0; row < kPanelRows && columns != padded; ++row) {
       std::copy_n(b.read.data() + row * columns, columns, b.padded.data() + row * padded);
       std::fill_n(b.padded.data() + row * padded + columns, padded - columns, uint8_t(0));
     }
     std::fill(b.padded.begin() + place.count * padded, b.padded.end(), uint8_t(0));
+  }
+
+  void round(const QuantizedRowSource& rows, const RowSource& unrounded, int64_t first, int count,
+             const QuantizedRows& out, Buffers& b) const {
+    const int64_t columns = matrix_.columns, groups = l_.groups();
+    b.source.resize(size_t(count * unrounded.row_bytes()));
+    b.floats.resize(size_t(columns));
+    unrounded.read_rows(first, first + count, b.source.data());
+    for (int row = 0; row < count; ++row) {
+      kernels_.linear.convert(unrounded.dtype(), b.source.data() + row * unrounded.row_bytes(), DType::kF32,
+                              b.floats.data(), columns);
+      kernels_.quantize_weights(b.floats.data(), columns, l_.format, out.integers + row * columns,
+                                out.scales + row * groups, out.offsets + row * groups);
+      check_finite(rows, first + row, out.scales + row * groups, out.offsets + row * groups);
+    }
   }
 
   // One step of columns from k on; returns the end of what it wrote.
@@ -90,6 +112,7 @@ class Packer {
   const MatrixSource& source_;
   IntegerMatrix& matrix_;
   const IntegerLayout& l_;
+  const Kernels& kernels_;
 };
 
 }  // namespace
@@ -114,7 +137,7 @@ void IntegerMatrix::read_row(int64_t row, float* out) const {
   }
 }
 
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const LinearKernels& kernels, HugeArena& arena,
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const Kernels& kernels, HugeArena& arena,
                                              ThreadTeam& team) {
   auto matrix = std::make_shared<IntegerMatrix>();
   matrix->lay_out(source);
@@ -127,10 +150,10 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const L
   CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
   matrix->input_order.assign(order.begin(), order.end());
   matrix->weights = arena.take(matrix->panels * matrix->layout.panel_bytes(), "the weights");
-  matrix->read_bias(source, kernels);
+  matrix->read_bias(source, kernels.linear);
   matrix->bytes = matrix->rows * matrix->layout.panel_bytes() / kPanelRows + (matrix->bias ? matrix->rows * 4 : 0);
 
-  const Packer packer(source, *matrix);
+  const Packer packer(source, *matrix, kernels);
   std::vector<Buffers> buffers(size_t(team.size()));
   pack_panels(team, matrix->panels, matrix->layout.panel_bytes(),
               [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });

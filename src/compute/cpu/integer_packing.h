@@ -21,7 +21,7 @@ struct IntegerMatrix final : PanelMatrix {
 
 // Every part is a QuantizedRowSource of one format and input order. Throws Error when memory is short or the source
 // fails.
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const LinearKernels& kernels, HugeArena& arena,
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const Kernels& kernels, HugeArena& arena,
                                              ThreadTeam& team);
 
 }  // namespace updraft::compute::cpu

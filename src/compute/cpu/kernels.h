@@ -7,6 +7,7 @@
 
 #include "base/dtype.h"
 #include "base/half.h"
+#include "base/quantized_rows.h"
 #include "compute/cpu/attention_kernels.h"
 
 namespace updraft::compute::cpu {
@@ -94,6 +95,9 @@ struct Kernels {
   VectorKernels vector;
   LinearKernels linear;
   AttentionKernels attention;
+  // The same integers, scales and offsets as base's quantize_row gives.
+  void (*quantize_weights)(const float* weights, int64_t columns, const QuantizedFormat& format, uint8_t* integers,
+                           uint16_t* scales, uint16_t* offsets);
 };
 
 // Defined where the architecture has them; calling one on a processor without the instruction set is an illegal
