@@ -248,7 +248,7 @@ class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
   // Every window through the layer. collecting: sums up the inputs and leaves the states; else the states move on.
   void run_layer(const std::map<std::string, RowSourcePtr>& replaced, bool collecting) {
     const OneLayer one(checkpoint_, layer_, replaced);
-    const model::Decoder decoder(one.config(), model::load_decoder_weights(one, *machine_, DType::kF32, {}));
+    const model::Decoder decoder(one.config(), model::load_decoder_weights(one, *machine_, {.dtype = DType::kF32}, {}));
     const int64_t page_tokens = machine_->info().page_tokens, pages = (window_ + page_tokens - 1) / page_tokens;
     model::Workspace w = decoder.make_workspace(*machine_, window_, 1, compute::KvType::kF32, pages);
     for (const Window& window : windows_) run_window(decoder, w, pages, window, collecting);
