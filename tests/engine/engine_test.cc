@@ -23,8 +23,11 @@ std::unique_ptr<Engine> make_engine(EngineOptions options, const test::SmallMode
   return std::make_unique<Engine>(std::move(machine), std::move(decoder), options);
 }
 
+// Without speculation, so that steps and rows can be counted; what speculation may change is nothing, and tested where
+// it lives.
 EngineOptions small_options() {
   EngineOptions options;
+  options.speculation.on = false;
   options.kv_tokens = 512;
   options.max_context = 128;
   options.max_rows = 32;
@@ -264,9 +267,7 @@ TEST(Engine, APreemptedRequestAnswersTheSame) {
 
 TEST(Engine, TimingsAddUp) {
   auto engine = make_engine(small_options());
-  Request request = greedy({1, 2, 3, 4}, 6);
-  request.speculate = false;  // one step a token, so that steps and rows are known
-  const Answer answer = engine->run(std::move(request)).front();
+  const Answer answer = engine->run(greedy({1, 2, 3, 4}, 6)).front();
   const Timings& t = answer.timings;
   ASSERT_EQ(t.token_times_s.size(), 6u);
   EXPECT_TRUE(std::is_sorted(t.token_times_s.begin(), t.token_times_s.end()));
@@ -349,7 +350,7 @@ TEST(Engine, DoorsOnSeveralThreads) {
         const bool cancels = random.chance(0.3);
         if (cancels) engine->cancel(id);
         while (!engine->finished(id)) {
-          EXPECT_FALSE(engine->idle());
+          static_cast<void>(engine->idle());  // whatever it says may be over by now: asked for the sanitizer's sake
           EXPECT_GE(engine->statistics().pages_total, 0);
           std::this_thread::yield();
         }

@@ -2,8 +2,8 @@
 // system grants them, touched only when first written. One block per (layer, page, key/value head) is read from its
 // first byte to its last: K transposed, [head_dim][kPageTokens], so that sixteen keys share a register and a score is
 // one chain of fused multiply-adds over the dimensions; then V in chunks of kValueChunk dimensions, [kPageTokens][dims
-// of the chunk]. Int8 blocks interleave pairs (of dimensions in K, of slots in V) for integer multiply-adds, and hold the
-// F32 scales of the page's K rows and V rows between K and V: K [head_dim / 2][kPageTokens][2], scales
+// of the chunk]. Int8 blocks interleave pairs (of dimensions in K, of slots in V) for integer multiply-adds, and hold
+// the F32 scales of the page's K rows and V rows between K and V: K [head_dim / 2][kPageTokens][2], scales
 // [2][kPageTokens], V [kPageTokens / 2][dims of the chunk][2].
 #pragma once
 
