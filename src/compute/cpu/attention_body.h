@@ -56,7 +56,8 @@ void walk_page(const AttendTask& task, int64_t index, Range pairs, const Scratch
       float* values = scratch.page + kPageTokens * kMaxHeadDim;
       widen(page.keys, task.head_dim * kPageTokens, keys);
       widen(page.values, task.padded_dim * kPageTokens, values);
-      return tiles<float>(task, {keys, values, nullptr, page.start, nullptr}, pairs, false, scratch);
+      // Nothing is asked for ahead: `next` is only somewhere to count from.
+      return tiles<float>(task, {keys, values, nullptr, page.start, block}, pairs, false, scratch);
     }
   }
   if constexpr (std::is_same_v<T, int8_t>)
