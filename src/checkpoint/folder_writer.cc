@@ -303,7 +303,7 @@ std::string generation_config_json(const GenerationConfig& generation) {
   return json.dump(2) + "\n";
 }
 
-FolderWork copy_work(const std::string& name, std::vector<int64_t> shape, RowSourcePtr rows) {
+FolderWork copy_work(const std::string& name, std::vector<int64_t> shape, const RowSourcePtr& rows) {
   std::string type(updraft::name(rows->dtype()));
   for (char& letter : type) letter = char(std::toupper(letter));
   FolderWork work;

@@ -48,7 +48,7 @@ void write_works(const std::filesystem::path& folder, const std::vector<FolderWo
                  const std::filesystem::path& tokenizer_from, const TextFiles&, const WriteProgress&);
 
 // Rows of a source as they are.
-FolderWork copy_work(const std::string& name, std::vector<int64_t> shape, RowSourcePtr rows);
+FolderWork copy_work(const std::string& name, std::vector<int64_t> shape, const RowSourcePtr& rows);
 
 std::string generation_config_json(const GenerationConfig&);
 
