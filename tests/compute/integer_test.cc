@@ -70,7 +70,8 @@ struct Panel {
     const cpu::IntegerActivations a{integers.data(), scales.data(), sums.data(), stride, layout.format.group};
     for (int64_t t = 0; t < tokens; ++t) kernels.quantize_row(x[size_t(t)].data(), layout.columns, a.at(0, t));
     if (kernels.configure != nullptr) kernels.configure(layout.format);
-    for (int64_t t = 0; t < tokens; t += kernels.tile_tokens)
+    const int64_t at_once = tokens <= kernels.stream_tokens ? tokens : kernels.tile_tokens;
+    for (int64_t t = 0; t < tokens; t += at_once)
       for (int64_t g = 0; g < groups; g += groups_at_once) {
         cpu::IntegerProduct p;
         p.format = layout.format;
@@ -78,7 +79,7 @@ struct Panel {
         p.groups = std::min(groups_at_once, groups - g);
         p.last_columns = layout.padded_columns(g + p.groups - 1);
         p.a = a.at(g, t);
-        p.tokens = int(std::min<int64_t>(kernels.tile_tokens, tokens - t));
+        p.tokens = int(std::min(at_once, tokens - t));
         p.first = g == 0;
         p.y = y.data() + t * 32;
         kernels.multiply(p);

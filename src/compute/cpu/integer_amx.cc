@@ -222,7 +222,7 @@ void multiply_few(const IntegerProduct& p) {
     part.a = p.a.at(0, begin);
     part.y = p.y + begin * kPanelRows;
     integer_avx512vnni().multiply(part);
-    part.stream_bytes = 0;
+    part.near_bytes = part.far_bytes = 0;
   }
 }
 
@@ -248,9 +248,9 @@ void multiply(const IntegerProduct& p) {
     pair.tiles = pair.headers + layout.header_bytes();
     pair.tile_stride = layout.block_bytes();
     pair.ahead = p.ahead + g * pairs * pair.ahead_lines * 64;
-    if (p.stream_bytes > 0) {
+    if (p.near_bytes > 0) {
       // Bytes are asked for step by step, nibbles (which are widened a block at a time) a block ahead.
-      pair.stream_bytes = p.format.bits == 8 ? p.stream_bytes : 0;
+      pair.stream_bytes = p.format.bits == 8 ? p.near_bytes : 0;
       pair.ahead_lines = p.format.bits == 8 ? 0 : layout.block_bytes() / 64 / pairs;
       pair.ahead = reinterpret_cast<const char*>(pair.headers + block_groups * layout.block_bytes());
     }

@@ -51,6 +51,7 @@ UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad a) {
 
 constexpr int kIntegerTokens = 12;  // 2 x 12 sums, 4 operands, 1 mask: 29 of 32; activations come from memory
 constexpr int kIntegerHalves = 2;
+constexpr int kStreamTokens = 16;  // more than 12 take one half of the panel after the other: 16 sums
 
 #elif defined(__AVX2__)
 
@@ -138,6 +139,7 @@ UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad x) {
 
 constexpr int kIntegerTokens = 4;
 constexpr int kIntegerHalves = 1;
+constexpr int kStreamTokens = 4;
 
 #else  // AArch64
 
@@ -190,6 +192,7 @@ UPDRAFT_INLINE inline Ints dot(Ints sum, const Operand<Bits>& w, Quad a) {
 
 constexpr int kIntegerTokens = 4;
 constexpr int kIntegerHalves = 1;
+constexpr int kStreamTokens = 4;
 
 #endif
 
@@ -247,8 +250,8 @@ constexpr int quads_of(int group) { return int(IntegerLayout::step_columns(group
 
 // sums[h][t] += the products of one group's weights, `Halves` x 16 rows from `weights` on.
 template <int Bits, int Group, int Halves, int Tokens>
-UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, int64_t stream_bytes,
-                                        Ints* sums) {
+UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, int64_t near_bytes,
+                                        int64_t far_bytes, Ints* sums) {
   constexpr int Quads = quads_of(Group), kLines = Bits == 4 ? Quads / 2 : Quads;
   const auto add = [&](auto quad_offset, int64_t k, const Bytes* bytes) UPDRAFT_INLINE {
     const auto operand = [&](int h) UPDRAFT_INLINE {
@@ -267,7 +270,8 @@ UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns,
       unroll<Halves>([&](auto h) UPDRAFT_INLINE {
         const uint8_t* place = weights + (h * kLines + line) * 64;
         bytes[h] = Bytes::load(place);
-        __builtin_prefetch(place + stream_bytes, 0, 3);
+        __builtin_prefetch(place + near_bytes, 0, 3);
+        __builtin_prefetch(place + far_bytes, 0, 2);
       });
       add(Index<0>(), k + 4 * line, bytes);
       if constexpr (Bits == 4) add(Index<kLines>(), k + 4 * line, bytes);
@@ -300,7 +304,7 @@ UPDRAFT_INLINE inline void add_group(const QuantizedFormat& format, const uint8_
 template <int Bits, int Group, int Tokens>
 void multiply_tokens(const IntegerProduct& p) {
   constexpr int Quads = quads_of(Group);
-  constexpr int kHalves = Tokens <= 2 ? 2 : kIntegerHalves;
+  constexpr int kHalves = Tokens <= 2 ? 2 : Tokens <= kIntegerTokens ? kIntegerHalves : 1;
   constexpr int64_t kHalfBytes = Quads * 64 * Bits / 8;
   const bool has_offsets = p.format.offset != Offset::kNone;
   const int64_t header = has_offsets ? 128 : 64, block_bytes = header + p.format.group * 32 * Bits / 8;
@@ -309,14 +313,15 @@ void multiply_tokens(const IntegerProduct& p) {
   for (int64_t g = 0; g < p.groups; ++g) {
     const uint8_t* block = p.weights + g * block_bytes;
     const IntegerActivations a = p.a.at(g, 0);
-    __builtin_prefetch(block + p.stream_bytes, 0, 3);
+    __builtin_prefetch(block + p.near_bytes, 0, 3);
+    __builtin_prefetch(block + p.far_bytes, 0, 2);
     for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : p.format.group;
     for (int half = 0; half < 2; half += kHalves) {
       Ints sums[kHalves * Tokens];
       unroll<kHalves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Ints::broadcast(start * a.sums[i % Tokens]); });
-      add_products<Bits, Group, kHalves, Tokens>(block + header + half * kHalfBytes, columns, a.integers,
-                                                 p.stream_bytes, sums);
+      add_products<Bits, Group, kHalves, Tokens>(block + header + half * kHalfBytes, columns, a.integers, p.near_bytes,
+                                                 p.far_bytes, sums);
       unroll<kHalves>([&](auto h) UPDRAFT_INLINE {
         add_group<Tokens>(p.format, block, half + h, a, sums + h * Tokens, p.first && g == 0, p.y);
       });
@@ -326,7 +331,7 @@ void multiply_tokens(const IntegerProduct& p) {
 
 template <int Bits, int Group, int Tokens = 1>
 void multiply_as(const IntegerProduct& p) {
-  if constexpr (Tokens < kIntegerTokens) {
+  if constexpr (Tokens < kStreamTokens) {
     if (p.tokens != Tokens) return multiply_as<Bits, Group, Tokens + 1>(p);
   }
   multiply_tokens<Bits, Group, Tokens>(p);
@@ -351,7 +356,7 @@ inline void multiply(const IntegerProduct& p) {
 
 constexpr IntegerKernels integer_table(const char* name) {
   return {.name = name,
-          .stream_tokens = kIntegerTokens,
+          .stream_tokens = kStreamTokens,
           .tile_tokens = kIntegerTokens,
           .configure = nullptr,
           .release = nullptr,

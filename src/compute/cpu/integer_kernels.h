@@ -36,11 +36,12 @@ struct IntegerProduct {
   int64_t groups = 0;
   int64_t last_columns = 0;  // padded columns of the last of these groups; the others have format.group
   IntegerActivations a;      // of the first of these groups and tokens
-  int tokens = 0;            // 1..tile_tokens
+  int tokens = 0;            // 1..tile_tokens, or 1..stream_tokens
   bool first = false;
   float* y = nullptr;  // [tokens, 32]
-  // Where weights come from memory: how many bytes ahead of themselves to ask for them. 0: they are in a cache.
-  int64_t stream_bytes = 0;
+  // Where weights come from memory: how many bytes ahead of themselves to ask for them, into L1 and, farther ahead,
+  // into L2. 0: they are in a cache.
+  int64_t near_bytes = 0, far_bytes = 0;
   // Asked for ahead, into L2, spread over the product: what is read next from memory.
   const char* ahead = nullptr;
   int64_t ahead_bytes = 0;
@@ -48,8 +49,9 @@ struct IntegerProduct {
 
 struct IntegerKernels {
   const char* name;
-  int stream_tokens;  // so many tokens take a whole panel at once; more take turns at blocks of its columns
-  // Most tokens of one product; up to 32 tokens beyond the last, activations may be read and y written (not used).
+  int stream_tokens;  // so many tokens take a whole panel in one product; more take turns at blocks of its columns
+  // Tokens of one product where several take turns; up to 32 tokens beyond the last, activations may be read and y
+  // written (not used).
   int tile_tokens;
   void (*configure)(const QuantizedFormat& format);  // before the first multiply of a thread's phase; may be null
   void (*release)();                                 // after the last

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "compute/cpu/prefetch_distance.h"
 
 namespace updraft::compute::cpu {
 namespace {
@@ -18,11 +19,6 @@ constexpr int64_t kGroupsAThread = 4;
 // Every member quantizes so few rows for itself rather than wait for the others.
 constexpr int64_t kOwnRows = 4;
 constexpr int64_t kSpareRows = 32;  // kernels may read (not use) a tile's rows beyond the last
-
-// How far ahead of its product a panel that is read once is asked for. Measured, one row, one thread of Granite Rapids,
-// GB/s for int8 / int4: nothing 17.5 / 18.3, 1 KiB 18.1 / 19.3, 2 KiB 18.2 / 19.0, 4 KiB 17.0 / 16.6, 8 KiB 16.5
-// / 15.6; a whole group at once, 4 KiB ahead: 15.2 / 14.0.
-constexpr int64_t kStreamBytes = 2048;
 
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
@@ -115,8 +111,8 @@ void IntegerLinear::multiply(const IntegerMatrix& w, const LinearInput& in, cons
 
 void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in, const LinearOutput& out) {
   Chunk chunk{w, in, out};
-  chunk.tiles = (in.rows + kernels_.tile_tokens - 1) / kernels_.tile_tokens;
   chunk.single = in.rows <= kernels_.stream_tokens;
+  chunk.tiles = chunk.single ? 1 : (in.rows + kernels_.tile_tokens - 1) / kernels_.tile_tokens;
   chunk.block_groups = chunk.single ? w.layout.groups() : kBlockColumns / w.format.group;
   const bool own = in.rows <= kOwnRows;
   IntegerActivations shared = activations(shared_, 0, in.rows, w.columns, w.format.group);
@@ -181,7 +177,8 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
                                                       std::min(g + p.groups, groups - 1) * layout.block_bytes();
       p.ahead_bytes = round_up(p.groups * layout.block_bytes() / chunk.tiles, 64);
       if (chunk.single) {
-        p.stream_bytes = kStreamBytes;
+        p.near_bytes = kNearBytes;
+        p.far_bytes = kFarBytes;
         p.ahead_bytes = 0;
       }
       for (int64_t tile = 0; tile < chunk.tiles; ++tile) {

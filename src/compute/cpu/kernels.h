@@ -27,11 +27,15 @@ struct LinearKernels {
   // y[t][n] = (first ? 0 : y[t][n]) + sum over k < block of w[k][n] x[k][t]: one chain.   w [block, 32], x [block,
   // tokens], y [tokens, 32]
   void (*tile)(const float* w, int64_t block, const float* x, int tokens, bool first, float* y);
-  // The same over all columns of a panel as stored, block after block; reads the panel once and prefetches what follows
-  // it.
-  void (*stream_f32)(const float* panel, int64_t columns, const float* x, int tokens, float* y);
-  void (*stream_f16)(const half_t* panel, int64_t columns, const float* x, int tokens, float* y);
-  void (*stream_bf16)(const bfloat16_t* panel, int64_t columns, const float* x, int tokens, float* y);
+  // The same over all columns of `count` panels as stored, block after block; panel i's sums go to y + i * y_stride.
+  // Reads them once, stream_panels(tokens) side by side, and asks ahead for what follows each.
+  void (*stream_f32)(const float* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
+                     int64_t y_stride);
+  void (*stream_f16)(const half_t* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
+                     int64_t y_stride);
+  void (*stream_bf16)(const bfloat16_t* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
+                      int64_t y_stride);
+  int (*stream_panels)(int tokens);  // 1, 2 or 4
 
   // out[i] = in[i], rounded to nearest even where out is narrower.
   void (*convert)(DType from, const void* in, DType to, void* out, int64_t count);

@@ -27,6 +27,22 @@ void ask_for(const char* data, int64_t lines) {
   for (int64_t line = 0; line < lines; ++line) __builtin_prefetch(data + line * 64, 0, 2);
 }
 
+// Panels as streams through memory, side by side: item i is panel i of each of `together` runs, so that a member that
+// takes one item after the other reads each stream from front to back. Panels left over are items of their own.
+class Streams {
+ public:
+  Streams(int64_t panels, int64_t together)
+      : panels_(panels), together_(std::max<int64_t>(together, 1)), run_(panels / together_) {}
+  int64_t items() const { return run_ + panels_ % together_; }
+  int count(int64_t item) const { return item < run_ ? int(together_) : 1; }
+  int64_t panel(int64_t item, int stream) const {
+    return item < run_ ? stream * run_ + item : together_ * run_ + item - run_;
+  }
+
+ private:
+  int64_t panels_, together_, run_;
+};
+
 }  // namespace
 
 // How a chunk's rows are cut in tiles of nearly equal width.
@@ -184,19 +200,21 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
     });
 
   const bool gated = out.end == LinearEnd::kGated;
-  const int64_t items = gated ? w.panels / 2 : w.panels;
+  const int64_t outputs = gated ? w.panels / 2 : w.panels;  // in panels
+  const bool streamed = shape.single() && !shape.on_tiles;
+  const Streams streams(outputs, streamed ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
   const int64_t most = shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
-  const int64_t grain = std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most);
-  ranges_.reset(items, grain);
+  ranges_.reset(streams.items(), std::clamp<int64_t>(streams.items() / (team_.size() * kGroupsAThread), 1, most));
   team_.run([&](int member) {
     Scratch scratch = scratch_of(member);
     if (shape.single()) prepare(in, shape, 0, scratch);
     if (shape.on_tiles) tiles_->configure(shape.single() ? shape.tokens(0) : kTileRows);
     while (const WorkRanges::Piece piece = ranges_.claim(member)) {
       Group group;
-      for (int64_t item = piece.begin; item < piece.end; ++item) group.panels[group.count++] = item;
+      for (int64_t item = piece.begin; item < piece.end; ++item)
+        for (int i = 0; i < streams.count(item); ++i) group.panels[group.count++] = streams.panel(item, i);
       if (gated)
-        for (int i = 0, n = group.count; i < n; ++i) group.panels[group.count++] = items + group.panels[i];
+        for (int i = 0, n = group.count; i < n; ++i) group.panels[group.count++] = outputs + group.panels[i];
       multiply_group(w, group, shape, scratch);
       end_group(w, group, shape, out, scratch);
     }
@@ -227,8 +245,7 @@ void Linear::multiply_group(const CpuMatrix& w, const Group& group, const Shape&
   if (shape.on_tiles) {
     multiply_tiles(w, group, shape, scratch);
   } else if (shape.single()) {
-    for (int i = 0; i < group.count; ++i)
-      stream_panel(w, group.panels[i], shape, scratch.activations, scratch.partial + i * scratch.partial_stride);
+    stream_panels(w, group, shape, scratch);
   } else {
     multiply_panels(w, group, shape, scratch);
   }
@@ -258,16 +275,21 @@ void Linear::split_activations(const float* const* rows, const Shape& shape, int
                          kTileRows * 32, shape.piece_stride(), activations + shape.terms_at(k, tile) + t * 32);
 }
 
-void Linear::stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape, const float* x, float* y) const {
-  const char* data = w.panel_at(panel);
-  const int tokens = shape.tokens(0);
+void Linear::stream_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
+  const auto stream = [&](auto kernel, auto element) {
+    const decltype(element)* panels[kGroupPanels];
+    for (int i = 0; i < group.count; ++i)
+      panels[i] = reinterpret_cast<const decltype(element)*>(w.panel_at(group.panels[i]));
+    kernel(panels, group.count, w.columns, scratch.activations, shape.tokens(0), scratch.partial,
+           scratch.partial_stride);
+  };
   switch (w.packing) {
     case Packing::kF32:
-      return kernels_.stream_f32(reinterpret_cast<const float*>(data), w.columns, x, tokens, y);
+      return stream(kernels_.stream_f32, float());
     case Packing::kF16:
-      return kernels_.stream_f16(reinterpret_cast<const half_t*>(data), w.columns, x, tokens, y);
+      return stream(kernels_.stream_f16, half_t());
     case Packing::kBF16:
-      return kernels_.stream_bf16(reinterpret_cast<const bfloat16_t*>(data), w.columns, x, tokens, y);
+      return stream(kernels_.stream_bf16, bfloat16_t());
     case Packing::kInt8:
     case Packing::kInt4:
       break;

@@ -58,7 +58,7 @@ class Linear {
   void pack_activations(const float* const* rows, const Shape& shape, int64_t tile, float* activations) const;
   void split_activations(const float* const* rows, const Shape& shape, int64_t tile, bfloat16_t* activations) const;
   void multiply_group(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
-  void stream_panel(const CpuMatrix& w, int64_t panel, const Shape& shape, const float* x, float* y) const;
+  void stream_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
   void multiply_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
   void multiply_tiles(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const;
   void end_group(const CpuMatrix& w, const Group& group, const Shape& shape, const LinearOutput& out,

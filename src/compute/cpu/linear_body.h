@@ -9,6 +9,7 @@
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/lanes.h"
 #include "compute/cpu/packing_body.h"
+#include "compute/cpu/prefetch_distance.h"
 #include "compute/cpu/unroll.h"
 #include "compute/cpu/vector_math.h"
 
@@ -18,66 +19,94 @@ namespace updraft::compute::cpu::UPDRAFT_ISA {
 #if defined(__AVX512F__)
 constexpr int kTileTokens = 12;  // 2 x 12 accumulators, 2 weights, 1 activation: 27 of 32
 constexpr int panel_halves(int) { return 2; }
+constexpr int stream_panels(int tokens) { return tokens <= 3 ? 4 : tokens <= 6 ? 2 : 1; }  // at most 24 accumulators
 #elif defined(__AVX2__)
 constexpr int kTileTokens = 6;  // 1 x 6 x 2 accumulators, 2 weights, 1 activation: 15 of 16
 constexpr int panel_halves(int tokens) { return tokens <= 2 ? 2 : 1; }
+constexpr int stream_panels(int tokens) { return tokens == 1 ? 2 : 1; }
 #else
 constexpr int kTileTokens = 6;  // 1 x 6 x 4 accumulators, 4 weights, 1 activation: 29 of 32
 constexpr int panel_halves(int tokens) { return tokens <= 2 ? 2 : 1; }
+constexpr int stream_panels(int tokens) { return tokens == 1 ? 2 : 1; }
 #endif
 
-// Bytes that stream() asks for ahead of its loads: about a microsecond of one core's share of the memory.
-constexpr int64_t kPrefetchBytes = 4096;
-
-UPDRAFT_INLINE inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
-
-// y[t][half * 16 ...] = (first ? 0 : y) + one chain over `block` values of k, for Halves x 16 of the panel's 32 rows.
-template <class T, int Tokens, int Halves, bool Prefetch>
-UPDRAFT_INLINE inline void chain(const T* w, int64_t block, const float* x, bool first, float* y) {
-  Lanes sums[Halves * Tokens];
-  unroll<Halves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Lanes::zero(); });
+// y[panel][t][half * 16 ...] = (first ? 0 : y) + one chain over `block` values of k, for Halves x 16 of 32 rows of each
+// of some panels, from w[panel] on. Streamed: weights come from memory, as many streams as there are panels.
+template <class T, int Tokens, int Halves, int Panels, bool Streamed>
+UPDRAFT_INLINE inline void chain(const T* const* w, int64_t block, const float* x, bool first, float* y,
+                                 int64_t y_stride) {
+  constexpr int64_t kStep = kPanelRows * sizeof(T), kLine = 64;
+  Lanes sums[Panels][Halves * Tokens];
+  const char* place[Panels];
+  unroll<Panels>([&](auto p) UPDRAFT_INLINE {
+    unroll<Halves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[p][i] = Lanes::zero(); });
+    place[p] = reinterpret_cast<const char*>(w[p]);
+  });
   for (int64_t k = 0; k < block; ++k) {
-    Lanes weights[Halves];
-    unroll<Halves>([&](auto h) UPDRAFT_INLINE {
-      weights[h] = Lanes::load(w + 16 * h);
-      if constexpr (Prefetch && (sizeof(T) == 4 || h == 0))
-        prefetch(reinterpret_cast<const char*>(w + 16 * h) + kPrefetchBytes);
+    unroll<Panels>([&](auto p) UPDRAFT_INLINE {
+      const T* here = reinterpret_cast<const T*>(place[p] + k * kStep);
+      if constexpr (Streamed)
+        unroll<int(kStep / kLine)>([&](auto line) UPDRAFT_INLINE {
+          __builtin_prefetch(place[p] + k * kStep + line * kLine + kNearBytes / Panels, 0, 3);
+          __builtin_prefetch(place[p] + k * kStep + line * kLine + kFarBytes / Panels, 0, 2);
+        });
+      Lanes weights[Halves];
+      unroll<Halves>([&](auto h) UPDRAFT_INLINE { weights[h] = Lanes::load(here + 16 * h); });
+      unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
+        const Lanes activation = Lanes::broadcast(x[t]);
+        unroll<Halves>([&](auto h) UPDRAFT_INLINE {
+          sums[p][h * Tokens + t] = fma(weights[h], activation, sums[p][h * Tokens + t]);
+        });
+      });
     });
-    unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
-      const Lanes activation = Lanes::broadcast(x[t]);
-      unroll<Halves>([&](auto h)
-                         UPDRAFT_INLINE { sums[h * Tokens + t] = fma(weights[h], activation, sums[h * Tokens + t]); });
-    });
-    w += kPanelRows;
     x += Tokens;
   }
-  unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
-    unroll<Halves>([&](auto h) UPDRAFT_INLINE {
-      float* out = y + t * kPanelRows + 16 * h;
-      const Lanes sum = sums[h * Tokens + t];
-      (first ? sum : Lanes::load(out) + sum).store(out);
+  unroll<Panels>([&](auto p) UPDRAFT_INLINE {
+    unroll<Tokens>([&](auto t) UPDRAFT_INLINE {
+      unroll<Halves>([&](auto h) UPDRAFT_INLINE {
+        float* out = y + p * y_stride + t * kPanelRows + 16 * h;
+        const Lanes sum = sums[p][h * Tokens + t];
+        (first ? sum : Lanes::load(out) + sum).store(out);
+      });
     });
   });
 }
 
-template <class T, int Tokens, bool Prefetch>
-UPDRAFT_INLINE inline void chains(const T* w, int64_t block, const float* x, bool first, float* y) {
+template <class T, int Tokens, int Panels, bool Streamed>
+UPDRAFT_INLINE inline void chains(const T* const* w, int64_t block, const float* x, bool first, float* y,
+                                  int64_t y_stride) {
   constexpr int kHalves = panel_halves(Tokens);
-  chain<T, Tokens, kHalves, Prefetch>(w, block, x, first, y);
-  if constexpr (kHalves == 1) chain<T, Tokens, 1, false>(w + 16, block, x, first, y + 16);
+  chain<T, Tokens, kHalves, Panels, Streamed>(w, block, x, first, y, y_stride);
+  if constexpr (kHalves == 1) {
+    const T* others[Panels];
+    unroll<Panels>([&](auto p) UPDRAFT_INLINE { others[p] = w[p] + 16; });
+    chain<T, Tokens, 1, Panels, false>(others, block, x, first, y + 16, y_stride);
+  }
 }
 
 template <int Tokens>
 void tile_of(const float* w, int64_t block, const float* x, bool first, float* y) {
-  chains<float, Tokens, false>(w, block, x, first, y);
+  chains<float, Tokens, 1, false>(&w, block, x, first, y, 0);
+}
+
+template <class T, int Tokens, int Panels>
+void stream_some(const T* const* panels, int64_t columns, const float* x, float* y, int64_t y_stride) {
+  const T* w[Panels];
+  for (int64_t k = 0; k < columns; k += kBlock) {
+    const int64_t block = columns - k < kBlock ? columns - k : kBlock;
+    unroll<Panels>([&](auto p) UPDRAFT_INLINE { w[p] = panels[p] + k * kPanelRows; });
+    chains<T, Tokens, Panels, true>(w, block, x + k * Tokens, k == 0, y, y_stride);
+  }
 }
 
 template <class T, int Tokens>
-void stream_of(const T* panel, int64_t columns, const float* x, float* y) {
-  for (int64_t k = 0; k < columns; k += kBlock) {
-    const int64_t block = columns - k < kBlock ? columns - k : kBlock;
-    chains<T, Tokens, true>(panel + k * kPanelRows, block, x + k * Tokens, k == 0, y);
-  }
+void stream_of(const T* const* panels, int count, int64_t columns, const float* x, float* y, int64_t y_stride) {
+  constexpr int kTogether = stream_panels(Tokens);
+  int i = 0;
+  if constexpr (kTogether > 1)
+    for (; i + kTogether <= count; i += kTogether)
+      stream_some<T, Tokens, kTogether>(panels + i, columns, x, y + i * y_stride, y_stride);
+  for (; i < count; ++i) stream_some<T, Tokens, 1>(panels + i, columns, x, y + i * y_stride, y_stride);
 }
 
 // Calls f(Index<tokens>) for a number of tokens known only at run time.
@@ -97,12 +126,12 @@ inline void tile(const float* w, int64_t block, const float* x, int tokens, bool
   with_tokens(tokens, [&](auto n) { tile_of<n.value>(w, block, x, first, y); });
 }
 
-// y[tokens, 32] = panel[columns, 32]^T x[columns, tokens].   Floor: 32 columns weights read once from memory. Measured
-// with 2 threads of Granite Rapids on down of Mistral-7B, one row: 32.3 (F16) and 31.8 (BF16) GB/s with AVX-512,
-// 33.7 with AVX2, where the read probe had found 32.8 minutes before. Guarded by tests/compute/linear_test.cc.
+// y[panel][tokens, 32] = panel[columns, 32]^T x[columns, tokens].   Floor: 32 columns weights read once from memory.
+// Measured: prefetch_distance.h. Guarded by tests/compute/linear_test.cc.
 template <class T>
-void stream(const T* panel, int64_t columns, const float* x, int tokens, float* y) {
-  with_tokens(tokens, [&](auto n) { stream_of<T, n.value>(panel, columns, x, y); });
+void stream(const T* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
+            int64_t y_stride) {
+  with_tokens(tokens, [&](auto n) { stream_of<T, n.value>(panels, count, columns, x, y, y_stride); });
 }
 
 template <class From, class To>
@@ -199,6 +228,7 @@ constexpr LinearKernels kLinearKernels = {
     .stream_f32 = stream<float>,
     .stream_f16 = stream<half_t>,
     .stream_bf16 = stream<bfloat16_t>,
+    .stream_panels = [](int tokens) { return stream_panels(tokens); },
     .convert = convert,
     .pack_rows16 = pack_rows16,
     .pack_rows32 = pack_rows32,
