@@ -20,6 +20,19 @@ constexpr int kPanelRows = 32;
 constexpr int kBlock = 256;
 constexpr int kMaxTileTokens = 12;
 
+// y[panel][tokens, 32] = (first ? 0 : y) + panel[columns, 32]^T x[columns, tokens], for some panels.
+struct StreamProduct {
+  const void* const* panels = nullptr;  // [count] where each begins
+  int count = 0;
+  int64_t columns = 0;  // all of the panel, or a multiple of kBlock
+  const float* x = nullptr;
+  int tokens = 0;
+  bool first = true;
+  bool from_memory = true;  // asks ahead for what follows each panel
+  float* y = nullptr;
+  int64_t y_stride = 0;  // floats from one panel's sums to the next one's
+};
+
 // Activations of up to tile_tokens rows, side by side: element [k][token of `tokens`].
 struct LinearKernels {
   int tile_tokens;  // most rows of one tile: 12 with 32 registers of 16 floats, else 6
@@ -27,14 +40,8 @@ struct LinearKernels {
   // y[t][n] = (first ? 0 : y[t][n]) + sum over k < block of w[k][n] x[k][t]: one chain.   w [block, 32], x [block,
   // tokens], y [tokens, 32]
   void (*tile)(const float* w, int64_t block, const float* x, int tokens, bool first, float* y);
-  // The same over all columns of `count` panels as stored, block after block; panel i's sums go to y + i * y_stride.
-  // Reads them once, stream_panels(tokens) side by side, and asks ahead for what follows each.
-  void (*stream_f32)(const float* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
-                     int64_t y_stride);
-  void (*stream_f16)(const half_t* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
-                     int64_t y_stride);
-  void (*stream_bf16)(const bfloat16_t* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
-                      int64_t y_stride);
+  // The same for panels of `type` as stored, block after block; stream_panels(tokens) of them side by side.
+  void (*stream)(DType type, const StreamProduct& product);
   int (*stream_panels)(int tokens);  // 1, 2 or 4
 
   // out[i] = in[i], rounded to nearest even where out is narrower.

@@ -19,6 +19,8 @@ constexpr int64_t kGroupsAThread = 4;
 // 4096, two terms, per cent of the bf16 register peak: 96 columns 52, 128 57, 160 62, 192 61, 256 55, 384 43.
 constexpr int64_t kTileBlock = 160;
 constexpr int kTileRows = 16;
+// So many tiles of rows multiply a panel as it is stored; more have each block of it converted first.
+constexpr int64_t kStreamTiles = 3;
 constexpr int64_t kRowGap = 16;  // floats between rows of scratch: never a power of two apart
 
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
@@ -201,9 +203,9 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
 
   const bool gated = out.end == LinearEnd::kGated;
   const int64_t outputs = gated ? w.panels / 2 : w.panels;  // in panels
-  const bool streamed = shape.single() && !shape.on_tiles;
+  const bool streamed = shape.tiles <= kStreamTiles && !shape.on_tiles;
   const Streams streams(outputs, streamed ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
-  const int64_t most = shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
+  const int64_t most = streamed || shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
   ranges_.reset(streams.items(), std::clamp<int64_t>(streams.items() / (team_.size() * kGroupsAThread), 1, most));
   team_.run([&](int member) {
     Scratch scratch = scratch_of(member);
@@ -244,7 +246,7 @@ void Linear::prepare(const LinearInput& in, const Shape& shape, int64_t tile, Sc
 void Linear::multiply_group(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
   if (shape.on_tiles) {
     multiply_tiles(w, group, shape, scratch);
-  } else if (shape.single()) {
+  } else if (shape.tiles <= kStreamTiles) {
     stream_panels(w, group, shape, scratch);
   } else {
     multiply_panels(w, group, shape, scratch);
@@ -275,26 +277,26 @@ void Linear::split_activations(const float* const* rows, const Shape& shape, int
                          kTileRows * 32, shape.piece_stride(), activations + shape.terms_at(k, tile) + t * 32);
 }
 
+// Panels as they are: a single tile takes them whole, each of a few tiles takes its turn at a block, which stays in L1.
 void Linear::stream_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
-  const auto stream = [&](auto kernel, auto element) {
-    const decltype(element)* panels[kGroupPanels];
-    for (int i = 0; i < group.count; ++i)
-      panels[i] = reinterpret_cast<const decltype(element)*>(w.panel_at(group.panels[i]));
-    kernel(panels, group.count, w.columns, scratch.activations, shape.tokens(0), scratch.partial,
-           scratch.partial_stride);
-  };
-  switch (w.packing) {
-    case Packing::kF32:
-      return stream(kernels_.stream_f32, float());
-    case Packing::kF16:
-      return stream(kernels_.stream_f16, half_t());
-    case Packing::kBF16:
-      return stream(kernels_.stream_bf16, bfloat16_t());
-    case Packing::kInt8:
-    case Packing::kInt4:
-      break;
+  const void* panels[kGroupPanels];
+  StreamProduct p;
+  p.panels = panels;
+  p.count = group.count;
+  p.y_stride = scratch.partial_stride;
+  const int64_t step = shape.single() ? w.columns : kBlock;
+  for (int64_t k = 0; k < w.columns; k += step) {
+    for (int i = 0; i < group.count; ++i) panels[i] = w.panel_at(group.panels[i]) + k * kPanelRows * w.element_bytes();
+    p.columns = std::min(step, w.columns - k);
+    p.first = k == 0;
+    for (int64_t tile = 0; tile < shape.tiles; ++tile) {
+      p.tokens = shape.tokens(tile);
+      p.x = shape.single() ? scratch.activations : shared_.as<float>() + shape.floats_at(k, tile);
+      p.from_memory = tile == 0;
+      p.y = scratch.partial + shape.first(tile) * kPanelRows;
+      kernels_.stream(dtype_of(w.packing), p);
+    }
   }
-  CHECK(false) << "an integer packing among floats";
 }
 
 void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
@@ -308,8 +310,7 @@ void Linear::multiply_panels(const CpuMatrix& w, const Group& group, const Shape
       const char* after = group.after(w, i, k, block);
       const float* weights = reinterpret_cast<const float*>(data);
       if (w.packing != Packing::kF32) {
-        kernels_.convert(w.packing == Packing::kF16 ? DType::kF16 : DType::kBF16, data, DType::kF32, scratch.block,
-                         block * kPanelRows);
+        kernels_.convert(dtype_of(w.packing), data, DType::kF32, scratch.block, block * kPanelRows);
         weights = scratch.block;
       }
       float* y = scratch.partial + i * scratch.partial_stride;

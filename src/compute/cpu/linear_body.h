@@ -89,24 +89,27 @@ void tile_of(const float* w, int64_t block, const float* x, bool first, float* y
   chains<float, Tokens, 1, false>(&w, block, x, first, y, 0);
 }
 
-template <class T, int Tokens, int Panels>
-void stream_some(const T* const* panels, int64_t columns, const float* x, float* y, int64_t y_stride) {
+template <class T, int Tokens, int Panels, bool Streamed>
+UPDRAFT_INLINE inline void stream_some(const StreamProduct& p, int from) {
   const T* w[Panels];
-  for (int64_t k = 0; k < columns; k += kBlock) {
-    const int64_t block = columns - k < kBlock ? columns - k : kBlock;
-    unroll<Panels>([&](auto p) UPDRAFT_INLINE { w[p] = panels[p] + k * kPanelRows; });
-    chains<T, Tokens, Panels, true>(w, block, x + k * Tokens, k == 0, y, y_stride);
+  for (int64_t k = 0; k < p.columns; k += kBlock) {
+    const int64_t block = p.columns - k < kBlock ? p.columns - k : kBlock;
+    unroll<Panels>([&](auto i) UPDRAFT_INLINE { w[i] = static_cast<const T*>(p.panels[from + i]) + k * kPanelRows; });
+    chains<T, Tokens, Panels, Streamed>(w, block, p.x + k * Tokens, p.first && k == 0, p.y + from * p.y_stride,
+                                        p.y_stride);
   }
 }
 
 template <class T, int Tokens>
-void stream_of(const T* const* panels, int count, int64_t columns, const float* x, float* y, int64_t y_stride) {
+void stream_of(const StreamProduct& p) {
   constexpr int kTogether = stream_panels(Tokens);
   int i = 0;
+  if (!p.from_memory) {
+    for (; i < p.count; ++i) stream_some<T, Tokens, 1, false>(p, i);
+  }
   if constexpr (kTogether > 1)
-    for (; i + kTogether <= count; i += kTogether)
-      stream_some<T, Tokens, kTogether>(panels + i, columns, x, y + i * y_stride, y_stride);
-  for (; i < count; ++i) stream_some<T, Tokens, 1>(panels + i, columns, x, y + i * y_stride, y_stride);
+    for (; i + kTogether <= p.count; i += kTogether) stream_some<T, Tokens, kTogether, true>(p, i);
+  for (; i < p.count; ++i) stream_some<T, Tokens, 1, true>(p, i);
 }
 
 // Calls f(Index<tokens>) for a number of tokens known only at run time.
@@ -126,12 +129,19 @@ inline void tile(const float* w, int64_t block, const float* x, int tokens, bool
   with_tokens(tokens, [&](auto n) { tile_of<n.value>(w, block, x, first, y); });
 }
 
-// y[panel][tokens, 32] = panel[columns, 32]^T x[columns, tokens].   Floor: 32 columns weights read once from memory.
-// Measured: prefetch_distance.h. Guarded by tests/compute/linear_test.cc.
-template <class T>
-void stream(const T* const* panels, int count, int64_t columns, const float* x, int tokens, float* y,
-            int64_t y_stride) {
-  with_tokens(tokens, [&](auto n) { stream_of<T, n.value>(panels, count, columns, x, y, y_stride); });
+// Floor: 32 columns weights read once from memory. Measured: prefetch_distance.h. Guarded by
+// tests/compute/linear_test.cc.
+inline void stream(DType type, const StreamProduct& p) {
+  with_tokens(p.tokens, [&](auto n) {
+    switch (type) {
+      case DType::kF32:
+        return stream_of<float, n.value>(p);
+      case DType::kF16:
+        return stream_of<half_t, n.value>(p);
+      case DType::kBF16:
+        return stream_of<bfloat16_t, n.value>(p);
+    }
+  });
 }
 
 template <class From, class To>
@@ -225,9 +235,7 @@ inline void gated(const float* gate, const float* up, int64_t tokens, int count,
 constexpr LinearKernels kLinearKernels = {
     .tile_tokens = kTileTokens,
     .tile = tile,
-    .stream_f32 = stream<float>,
-    .stream_f16 = stream<half_t>,
-    .stream_bf16 = stream<bfloat16_t>,
+    .stream = stream,
     .stream_panels = [](int tokens) { return stream_panels(tokens); },
     .convert = convert,
     .pack_rows16 = pack_rows16,
