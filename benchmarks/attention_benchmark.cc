@@ -76,7 +76,7 @@ double seconds(const auto& work) {
 // Each thread reads its part of a layer as the bandwidth probe does: one stream, prefetched.
 void read_layer(Setup& setup, int threads, int layer) {
   const int64_t bytes = setup.cache->bytes / setup.cache->geometry.layers, part = bytes / threads / 512 * 512;
-  const char* data = kv_blocks(*setup.cache).data + layer * bytes;
+  const char* data = kv_blocks(*setup.cache).of_head(layer, 0);
   setup.team.run([&](int member) {
     const auto* begin = reinterpret_cast<const float*>(data + member * part);
     benchmark::DoNotOptimize(probe_kernels_here().read(begin, part, 1, true));

@@ -112,7 +112,7 @@ std::vector<std::vector<float>> run(const Problem& problem, const Variant& varia
 
   const int layers = 2, layer = int(random() % 2);
   auto cache = make_kv_cache({layers, shape.key_value_heads, shape.head_dim, shape.dtype}, pages, &team);
-  std::memset(kv_blocks(*cache).data, variant.garbage, size_t(cache->bytes));
+  std::memset(kv_blocks(*cache).data, variant.garbage, size_t(layers * kv_blocks(*cache).layer_bytes));
   AttentionScratch scratch(variant.threads);
   scratch.reserve(cache->geometry, pages);
 

@@ -17,20 +17,27 @@ namespace {
 
 int64_t layer_page_bytes(const KvCache& cache) { return cache.bytes / cache.pages / cache.geometry.layers; }
 
-const char* page_of(const KvCache& cache, int layer, int64_t page) {
-  return kv_blocks(cache).data + (layer * cache.pages + page) * layer_page_bytes(cache);
+// The page's blocks, head after head.
+std::vector<char> page_of(const KvCache& cache, int layer, int64_t page) {
+  const KvBlocks& blocks = kv_blocks(cache);
+  std::vector<char> all;
+  for (int64_t head = 0; head < blocks.heads; ++head) {
+    const char* block = blocks.of_head(layer, head) + blocks.page_offset(page);
+    all.insert(all.end(), block, block + blocks.block_bytes);
+  }
+  return all;
 }
 
 bool same_page(const KvCache& a, int64_t page_a, const KvCache& b, int64_t page_b) {
   for (int layer = 0; layer < a.geometry.layers; ++layer)
-    if (std::memcmp(page_of(a, layer, page_a), page_of(b, layer, page_b), size_t(layer_page_bytes(a))) != 0)
-      return false;
+    if (page_of(a, layer, page_a) != page_of(b, layer, page_b)) return false;
   return true;
 }
 
 std::vector<float> values_of(const KvCache& cache, int layer, int64_t page) {
   std::vector<float> values;
-  const char* from = page_of(cache, layer, page);
+  const std::vector<char> bytes = page_of(cache, layer, page);
+  const char* from = bytes.data();
   if (cache.geometry.dtype == KvType::kF32) {
     values.resize(size_t(layer_page_bytes(cache) / 4));
     std::memcpy(values.data(), from, size_t(layer_page_bytes(cache)));

@@ -64,6 +64,7 @@ struct Step {
   const StepInputs& in;
   const AttentionSpec& spec;
   AttentionScratch::Impl& scratch;
+  int64_t layer;
   AttendTask common;  // what all tasks share
   int64_t sequences = 0;
   int64_t block_pairs = 0;
@@ -139,7 +140,7 @@ void run_item(const Kernels& kernels, const Step& step, int64_t item, int member
   const int64_t offset = p.row_begin * task.row_stride + head * task.group * task.head_dim;
   task.q += offset;
   task.out += offset;
-  task.blocks += head * (task.page_bytes / heads);
+  task.keys = task.blocks->of_head(step.layer, head);
   task.first_position = p.first_position;
   task.page_table = p.page_table;
   if (p.spans > 0) {
@@ -152,8 +153,8 @@ void run_item(const Kernels& kernels, const Step& step, int64_t item, int member
                               : head + 1 < heads        ? first_page_seen(step.spec, p.first_position)
                                                         : -1;
     if (next_page >= 0) {
-      const int64_t to_head = next_page == task.page_end ? 0 : task.page_bytes / heads;
-      task.after = task.blocks + to_head + task.page_table[next_page] * task.page_bytes;
+      const int64_t next_head = next_page == task.page_end ? head : head + 1;
+      task.after = task.blocks->of_head(step.layer, next_head) + task.blocks->page_offset(task.page_table[next_page]);
     }
     task.partial_span_stride = task.padded_dim + 16;
     task.partial_pair_stride = p.spans * task.partial_span_stride;
@@ -196,8 +197,8 @@ void attend(const Kernels& kernels, ThreadTeam& team, AttentionScratch& scratch,
   CHECK(spec.key_value_heads > 0 && spec.query_heads % spec.key_value_heads == 0) << spec.query_heads;
   CHECK(spec.head_dim == kv.cache->geometry.head_dim && spec.key_value_heads == kv.cache->geometry.key_value_heads);
   CHECK(team.size() <= scratch.impl().threads) << team.size();
-  const KvBlocks blocks = kv_blocks(*kv.cache);
-  Step step{.in = in, .spec = spec, .scratch = scratch.impl(), .common = {}};
+  const KvBlocks& blocks = kv_blocks(*kv.cache);
+  Step step{.in = in, .spec = spec, .scratch = scratch.impl(), .layer = kv.layer, .common = {}};
   step.common.q = q;
   step.common.out = out;
   step.common.row_stride = int64_t(spec.query_heads) * spec.head_dim;
@@ -207,9 +208,7 @@ void attend(const Kernels& kernels, ThreadTeam& team, AttentionScratch& scratch,
   step.common.scale = spec.scale;
   step.common.window = spec.window;
   step.common.dtype = kv.cache->geometry.dtype;
-  step.common.page_bytes = blocks.block_bytes * spec.key_value_heads;
-  step.common.value_bytes = blocks.value_bytes;
-  step.common.blocks = blocks.data + kv.layer * kv.cache->pages * step.common.page_bytes;
+  step.common.blocks = &blocks;
   plan(step);
   step.scratch.ranges.reset(step.items, 1);
   team.run([&](int member) {
@@ -231,9 +230,9 @@ struct Finish {
   const RopeTables& ropes;
   const float* qkv;
   float* q;
-  KvBlocks blocks;
+  const KvBlocks& blocks;
   KvType dtype;
-  int64_t layer_offset;  // bytes before the layer's first block
+  int64_t layer;
 };
 
 void finish_row(const Kernels& kernels, const Finish& step, int64_t row, int64_t head) {
@@ -253,7 +252,7 @@ void finish_row(const Kernels& kernels, const Finish& step, int64_t row, int64_t
   CHECK(position / kPageTokens < sequence.page_count) << "position " << position << " has no page";
   const int64_t page = step.in.page_tables[size_t(sequence.page_table_begin + position / kPageTokens)];
   CHECK(page >= 0) << "position " << position << " has no page";
-  char* block = step.blocks.data + step.layer_offset + (page * spec.key_value_heads + head) * step.blocks.block_bytes;
+  char* block = step.blocks.of_head(step.layer, head) + step.blocks.page_offset(page);
   float key[kMaxHeadDim];
   rotation.norm = step.norms.key;
   rotation.epsilon = step.norms.key_epsilon;
@@ -267,16 +266,7 @@ void finish_row(const Kernels& kernels, const Finish& step, int64_t row, int64_t
 
 void finish_qkv(const Kernels& kernels, ThreadTeam& team, const StepInputs& in, const float* qkv,
                 const AttentionSpec& spec, const HeadNorms& norms, const RopeTables& ropes, KvLayer kv, float* q) {
-  const KvBlocks blocks = kv_blocks(*kv.cache);
-  const Finish step{in,
-                    spec,
-                    norms,
-                    ropes,
-                    qkv,
-                    q,
-                    blocks,
-                    kv.cache->geometry.dtype,
-                    kv.layer * kv.cache->pages * spec.key_value_heads * blocks.block_bytes};
+  const Finish step{in, spec, norms, ropes, qkv, q, kv_blocks(*kv.cache), kv.cache->geometry.dtype, kv.layer};
   const int64_t rows = in.rows(), heads = spec.key_value_heads;
   // A few heads of one row take less time than waking the team.
   const int64_t grain = rows == 1 ? 8 : 1;

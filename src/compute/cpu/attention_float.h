@@ -21,7 +21,10 @@ UPDRAFT_INLINE inline void chain(const float* a, const T* b, int64_t b_stride, i
   for (int64_t k = 0; k < count; ++k) {
     Lanes row[Width];
     unroll<Width>([&](auto w) UPDRAFT_INLINE { row[w] = Lanes::load(b + 16 * w); });
-    if constexpr (Ahead) ask_beside_row<T>(ahead);
+    if constexpr (Ahead) {
+      ask_beside_row<T>(ahead);
+      bring_near<int(16 * Width * sizeof(T))>(b);
+    }
     unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
       const Lanes factor = Lanes::broadcast(a[p * kRowStride + k]);
       unroll<Width>([&](auto w) UPDRAFT_INLINE { sums[p * Width + w] = fma(factor, row[w], sums[p * Width + w]); });

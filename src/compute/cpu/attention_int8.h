@@ -85,7 +85,10 @@ UPDRAFT_INLINE inline void sum_products(const int16_t* a, const int8_t* b, int64
   for (int64_t k = 0; k < count; ++k) {
     PairLanes row[Width];
     unroll<Width>([&](auto w) UPDRAFT_INLINE { row[w] = PairLanes::load(b + 32 * w); });
-    if constexpr (Ahead) ask_beside_row<int8_t>(ahead);
+    if constexpr (Ahead) {
+      ask_beside_row<int8_t>(ahead);
+      bring_near<32 * Width>(b);
+    }
     unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
       const PairLanes factor = PairLanes::broadcast(a + p * kWholeStride + 2 * k);
       unroll<Width>([&](auto w)
@@ -145,7 +148,7 @@ void tile_int8(const AttendTask& task, const Page<int8_t>& page, int64_t pair, c
                                                     scratch.scores, page.next);
   const int64_t key_lines = task.head_dim / 2 * kRowLines<int8_t>,
                 value_lines = task.padded_dim / 2 * kRowLines<int8_t>;
-  const int64_t block_lines = (task.value_bytes + task.padded_dim * kPageTokens) / 64;
+  const int64_t block_lines = (task.blocks->value_bytes + task.padded_dim * kPageTokens) / 64;
   const int64_t softmax_lines = (block_lines - key_lines - value_lines + Pairs - 1) / Pairs;
   const char* ahead = page.next + key_lines * 64;
   for (int p = 0; p < Pairs; ++p) {

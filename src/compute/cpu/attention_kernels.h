@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "compute/kv_geometry.h"
+#include "compute/cpu/kv_cache.h"
 
 namespace updraft::compute::cpu {
 
@@ -37,12 +37,12 @@ struct AttendTask {
   int64_t window = 0;          // 0: none
   int64_t first_position = 0;  // of the sequence's first row; the others follow it
   KvType dtype = KvType::kF16;
-  const char* blocks = nullptr;  // of this layer and head, page 0
-  int64_t page_bytes = 0;        // from one page's block to the next
-  int64_t value_bytes = 0;       // from a block's K to its V
+  const KvBlocks* blocks = nullptr;
+  const char* keys = nullptr;  // of this layer and head, page 0
   const int32_t* page_table = nullptr;
   int64_t pair_begin = 0, pair_end = 0;
   int64_t page_begin = 0, page_end = 0;
+  const char* block_of(int64_t index) const { return keys + blocks->page_offset(page_table[index]); }
   const char* after = nullptr;  // the block this thread is likely to read after the last page, or null
   // Not null: the pages are whole spans of the sequence, but for its first and last; the state of pair p in the task's
   // span s goes to partials + p * partial_pair_stride + s * partial_span_stride: [largest score, sum, 14 unused,

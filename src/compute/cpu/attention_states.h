@@ -7,6 +7,7 @@
 #include "compute/cpu/attention_kernels.h"
 #include "compute/cpu/kv_cache.h"
 #include "compute/cpu/lanes.h"
+#include "compute/cpu/prefetch_distance.h"
 #include "compute/cpu/unroll.h"
 #include "compute/cpu/vector_math.h"
 
@@ -38,6 +39,13 @@ template <class T>
 UPDRAFT_INLINE inline void ask_beside_row(const char*& p) {
   unroll<kRowLines<T>>([&](auto n) UPDRAFT_INLINE { ask(p + 64 * n); });
   p += 64 * kRowLines<T>;
+}
+
+// Asks for the row of `Bytes` bytes that is read kNearBytes after the one at p, into the first level.
+template <int Bytes>
+UPDRAFT_INLINE inline void bring_near(const void* p) {
+  unroll<(Bytes + 63) / 64>(
+      [&](auto n) UPDRAFT_INLINE { __builtin_prefetch(static_cast<const char*>(p) + kNearBytes + 64 * n, 0, 3); });
 }
 
 // Calls f(Index<pairs>) for a number of pairs known only at run time.

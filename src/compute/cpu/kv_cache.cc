@@ -32,18 +32,22 @@ KvBlocks block_shape(const KvGeometry& geometry) {
   const int64_t scales = geometry.dtype == KvType::kInt8 ? 2 * int64_t(sizeof(float)) : 0;  // K's and V's of a slot
   blocks.value_bytes = kPageTokens * (geometry.head_dim * element + scales);
   blocks.block_bytes = blocks.value_bytes + kPageTokens * blocks.padded_dim * element;
+  blocks.heads = geometry.key_value_heads;
   return blocks;
 }
 
+int64_t whole_runs(int64_t pages) { return (pages + kRunPages - 1) / kRunPages * kRunPages; }
+
 class CpuKvCache final : public KvCache {
  public:
-  CpuKvCache(const KvGeometry& shape, int64_t page_count, int64_t total_bytes, ThreadTeam* team)
-      : memory_(total_bytes, "the KV cache"), team_(team) {
+  CpuKvCache(const KvGeometry& shape, int64_t page_count, ThreadTeam* team) : blocks_(block_shape(shape)), team_(team) {
     geometry = shape;
     pages = page_count;
     page_tokens = kPageTokens;
-    bytes = total_bytes;
-    layer_page_bytes_ = pages == 0 ? 0 : bytes / pages / geometry.layers;
+    bytes = geometry.layers * pages * blocks_.heads * blocks_.block_bytes;
+    blocks_.layer_bytes = whole_runs(pages) * blocks_.heads * blocks_.block_bytes;
+    memory_ = HugeMemory(geometry.layers * blocks_.layer_bytes, "the KV cache");
+    blocks_.data = memory_.as<char>();
   }
 
   void copy_pages(std::span<const int32_t> from, std::span<const int32_t> to) override {
@@ -52,7 +56,8 @@ class CpuKvCache final : public KvCache {
     // One layer a task, pages in the order given: a page may be both a source and, later, a target.
     for_each_layer([&](int64_t layer) {
       for (size_t i = 0; i < from.size(); ++i)
-        std::memmove(block(layer, to[i]), block(layer, from[i]), size_t(layer_page_bytes_));
+        for (int64_t head = 0; head < blocks_.heads; ++head)
+          std::memmove(block(layer, head, to[i]), block(layer, head, from[i]), size_t(blocks_.block_bytes));
     });
   }
 
@@ -60,16 +65,18 @@ class CpuKvCache final : public KvCache {
     for (int32_t page : filled) check_page(page);
     for_each_layer([&](int64_t layer) {
       for (size_t i = 0; i < filled.size(); ++i)
-        fill(block(layer, filled[i]), mix(seed ^ mix(uint64_t(layer) << 32 | uint64_t(i))));
+        for (int64_t head = 0; head < blocks_.heads; ++head)
+          fill(block(layer, head, filled[i]),
+               mix(seed ^ mix(uint64_t(layer) << 48 | uint64_t(head) << 32 | uint64_t(i))));
     });
   }
 
-  char* data() const { return memory_.as<char>(); }
+  const KvBlocks& blocks() const { return blocks_; }
 
  private:
   void check_page(int32_t page) const { CHECK(page >= 0 && page < pages) << "page " << page << " of " << pages; }
-  char* block(int64_t layer, int32_t page) const {
-    return memory_.as<char>() + (layer * pages + page) * layer_page_bytes_;
+  char* block(int64_t layer, int64_t head, int32_t page) const {
+    return blocks_.of_head(layer, head) + blocks_.page_offset(page);
   }
 
   void for_each_layer(FunctionRef<void(int64_t)> body) {
@@ -84,7 +91,6 @@ class CpuKvCache final : public KvCache {
 
   // Int8: uniform odd integers, whose root mean square is 73.9, and the scale that makes it 0.88.
   void fill_int8(char* out, uint64_t key) const {
-    const KvBlocks shape = block_shape(geometry);
     const auto fill_bytes = [&](char* to, int64_t count) {
       for (int64_t i = 0; i < count; i += 8) {
         const uint64_t eight = mix(key++) | 0x0101010101010101u;
@@ -92,23 +98,21 @@ class CpuKvCache final : public KvCache {
       }
     };
     const int64_t keys = geometry.head_dim * kPageTokens;
-    for (char* end = out + layer_page_bytes_; out < end; out += shape.block_bytes) {
-      fill_bytes(out, keys);
-      for (int64_t i = keys; i < shape.value_bytes; i += 4) std::memcpy(out + i, &kFilledScale, 4);
-      fill_bytes(out + shape.value_bytes, shape.block_bytes - shape.value_bytes);
-    }
+    fill_bytes(out, keys);
+    for (int64_t i = keys; i < blocks_.value_bytes; i += 4) std::memcpy(out + i, &kFilledScale, 4);
+    fill_bytes(out + blocks_.value_bytes, blocks_.block_bytes - blocks_.value_bytes);
   }
 
   void fill(char* out, uint64_t key) const {
     if (geometry.dtype == KvType::kInt8) return fill_int8(out, key);
     if (geometry.dtype == KvType::kF16) {
-      for (int64_t i = 0; i < layer_page_bytes_; i += 8) {
+      for (int64_t i = 0; i < blocks_.block_bytes; i += 8) {
         const uint64_t four = four_halves(key + uint64_t(i / 8));
         std::memcpy(out + i, &four, 8);
       }
       return;
     }
-    for (int64_t i = 0; i < layer_page_bytes_; i += 16) {  // the same values, widened (none is zero or subnormal)
+    for (int64_t i = 0; i < blocks_.block_bytes; i += 16) {  // the same values, widened (none is zero or subnormal)
       const uint64_t four = four_halves(key + uint64_t(i / 16));
       for (int j = 0; j < 4; ++j) {
         const uint32_t half = uint32_t(four >> (16 * j)) & 0xffffu;
@@ -118,9 +122,9 @@ class CpuKvCache final : public KvCache {
     }
   }
 
+  KvBlocks blocks_;
   HugeMemory memory_;
   ThreadTeam* team_;
-  int64_t layer_page_bytes_ = 0;
 };
 
 }  // namespace
@@ -132,15 +136,11 @@ KvCachePtr make_kv_cache(const KvGeometry& geometry, int64_t pages, ThreadTeam* 
   const int64_t block_bytes = block_shape(geometry).block_bytes;
   int64_t bytes = 0;
   if (__builtin_mul_overflow(block_bytes * geometry.key_value_heads, int64_t(geometry.layers), &bytes) ||
-      __builtin_mul_overflow(bytes, pages, &bytes) || bytes > std::numeric_limits<int64_t>::max() / 2)
+      __builtin_mul_overflow(bytes, whole_runs(pages), &bytes) || bytes > std::numeric_limits<int64_t>::max() / 2)
     fail("A KV cache of {} pages is larger than any address space: ask for a smaller --context.", pages);
-  return std::make_shared<CpuKvCache>(geometry, pages, bytes, team);
+  return std::make_shared<CpuKvCache>(geometry, pages, team);
 }
 
-KvBlocks kv_blocks(const KvCache& cache) {
-  KvBlocks blocks = block_shape(cache.geometry);
-  blocks.data = static_cast<const CpuKvCache&>(cache).data();
-  return blocks;
-}
+const KvBlocks& kv_blocks(const KvCache& cache) { return static_cast<const CpuKvCache&>(cache).blocks(); }
 
 }  // namespace updraft::compute::cpu
