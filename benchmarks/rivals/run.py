@@ -127,7 +127,14 @@ def mistral(o):
     yield from openvino(o, "openvino-mistral-7b-4-layers", "bf16")
 
 
-CASES = {"smollm2": smollm2, "mistral": mistral}
+def smollm2_q4_1(o):
+    """SmolLM2-135M from its Q4_1 file, as the package ships it."""
+    name = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    yield Updraft("updraft Q4_1", o, [os.path.join(o.cache, name)])
+    yield from llama_cpp(o, "llama.cpp Q4_1", name)
+
+
+CASES = {"smollm2": smollm2, "smollm2-q4_1": smollm2_q4_1, "mistral": mistral}
 
 
 def processor():

