@@ -425,9 +425,13 @@ void Transfer::settle_failure(const Work& work, const FetchOutcome& outcome, Clo
   const HubError& error = outcome.failure->error;
   if (error.refusal() == Refusal::kInterrupted) return;
   // What a server refused says more than a connection that was cut afterwards.
+  const bool cut = error.refusal() == Refusal::kNetwork;
   const auto before = job.errors.find(work.source);
-  if (before == job.errors.end() || before->second.refusal() == Refusal::kNetwork ||
-      error.refusal() != Refusal::kNetwork)
+  if (cut && work.whole)
+    job.errors.insert_or_assign(
+        work.source, HubError(Refusal::kNoRanges, fmt::format("{}; {} ignores ranges, so each try starts over",
+                                                              error.what(), pool_.source(work.source).name())));
+  else if (!cut || before == job.errors.end() || before->second.refusal() == Refusal::kNetwork)
     job.errors.insert_or_assign(work.source, error);
   const bool progressed = outcome.received >= kRealProgress && keeps(work, outcome);
   tell(pool_.failed(work.source, *outcome.failure, progressed, started));
