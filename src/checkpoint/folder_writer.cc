@@ -258,6 +258,11 @@ void copy_tokenizer_files(const fs::path& from, const PartialFolder& to) {
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
                            "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt"})
     if (fs::is_regular_file(from / name)) fs::copy_file(from / name, to / name);
+  const fs::path more = from / "additional_chat_templates";
+  if (!fs::is_directory(more)) return;
+  fs::create_directory(to / more.filename().string());
+  for (const auto& entry : fs::directory_iterator(more))
+    if (entry.is_regular_file()) fs::copy_file(entry.path(), (to / more.filename().string()) / entry.path().filename());
 }
 
 void check_place(const fs::path& folder, int64_t bytes) {

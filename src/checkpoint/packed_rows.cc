@@ -64,12 +64,15 @@ struct Scales {
   DType type = DType::kF16;
 };
 
+// What the scales are kept in: F32 is rounded.
+DType kept_scale_type(const LocatedTensor& part) { return part.stored.type == "BF16" ? DType::kBF16 : DType::kF16; }
+
 Scales read_scales(const Layout& layout, const LocatedTensor& part, bool groups_first) {
   Scales scales;
+  scales.type = kept_scale_type(part);
   std::vector<uint16_t> stored;
   if (part.stored.type == "F16" || part.stored.type == "BF16") {
     stored = read_all<uint16_t>(part);
-    scales.type = part.stored.type == "F16" ? DType::kF16 : DType::kBF16;
   } else {
     expect_type(layout, part, "F32");
     for (const float value : read_all<float>(part)) stored.push_back(to_half(value).bits);
@@ -116,15 +119,29 @@ class HeldWords {
   mutable int64_t handed_ = 0;
 };
 
+// The format that rows of this layout come out in.
+QuantizedFormat format_of(const Layout& layout, DType scale_type, bool zeros) {
+  // A whole row is a multiple of anything: its last group may be shorter.
+  const bool wide = layout.groups == 1 || layout.group % 128 == 0;
+  return {.bits = layout.bits,
+          .group = wide ? 128 : 32,
+          .offset = zeros ? Offset::kPoint : Offset::kNone,
+          .scale_type = scale_type};
+}
+
 // Everything but the integers: scales and zero points per stored group, spread over the groups of the format.
 class PackedRows : public QuantizedRowSource {
  public:
   PackedRows(Layout layout, Scales scales, std::vector<uint16_t> zeros, std::vector<int32_t> order)
-      : QuantizedRowSource(layout.rows, layout.columns, format_of(layout, scales, !zeros.empty())),
+      : QuantizedRowSource(layout.rows, layout.columns, format_of(layout, scales.type, !zeros.empty())),
         layout_(std::move(layout)),
         scales_(std::move(scales.bits)),
         zeros_(std::move(zeros)),
-        order_(std::move(order)) {}
+        order_(std::move(order)),
+        position_(size_t(columns())) {
+    std::iota(position_.begin(), position_.end(), 0);
+    for (size_t k = 0; k < order_.size(); ++k) position_[size_t(order_[k])] = int32_t(k);
+  }
 
   std::span<const int32_t> input_order() const override { return order_; }
 
@@ -142,21 +159,13 @@ class PackedRows : public QuantizedRowSource {
 
  protected:
   const Layout& layout() const { return layout_; }
+  int32_t position(int64_t column) const { return position_[size_t(column)]; }     // among the sorted columns
   virtual void read_integers(int64_t begin, int64_t end, uint8_t* out) const = 0;  // in input_order()
 
  private:
-  static QuantizedFormat format_of(const Layout& layout, const Scales& scales, bool zeros) {
-    // A whole row is a multiple of anything: its last group may be shorter.
-    const bool wide = layout.groups == 1 || layout.group % 128 == 0;
-    return {.bits = layout.bits,
-            .group = wide ? 128 : 32,
-            .offset = zeros ? Offset::kPoint : Offset::kNone,
-            .scale_type = scales.type};
-  }
-
   Layout layout_;
   std::vector<uint16_t> scales_, zeros_;  // [rows, groups]; zeros as integers 0..256
-  std::vector<int32_t> order_;
+  std::vector<int32_t> order_, position_;
   std::array<uint16_t, 257> zero_bits_ = [this] {
     std::array<uint16_t, 257> bits{};
     for (int i = 0; i <= 256; ++i)
@@ -168,8 +177,9 @@ class PackedRows : public QuantizedRowSource {
 // compressed-tensors: a row's integers follow one another, in words (b bits each, lowest first) or as signed bytes.
 class RowwiseRows final : public PackedRows {
  public:
-  RowwiseRows(Layout layout, Scales scales, std::vector<uint16_t> zeros, LocatedTensor integers, bool words)
-      : PackedRows(std::move(layout), std::move(scales), std::move(zeros), {}),
+  RowwiseRows(Layout layout, Scales scales, std::vector<uint16_t> zeros, std::vector<int32_t> order,
+              LocatedTensor integers, bool words)
+      : PackedRows(std::move(layout), std::move(scales), std::move(zeros), std::move(order)),
         integers_(std::move(integers)),
         words_(words),
         stored_row_bytes_(words ? 4 * ceil_divide(columns() * this->layout().bits, 32) : columns()) {}
@@ -182,9 +192,9 @@ class RowwiseRows final : public PackedRows {
       uint8_t* row = out + (r - begin) * columns();
       if (layout().bits == 8) {
         // Words hold value + 128 already; signed bytes hold the value.
-        for (int64_t k = 0; k < columns(); ++k) row[k] = uint8_t(stored[size_t(k)] + (words_ ? 0 : 128));
+        for (int64_t k = 0; k < columns(); ++k) row[position(k)] = uint8_t(stored[size_t(k)] + (words_ ? 0 : 128));
       } else {
-        for (int64_t k = 0; k < columns(); ++k) row[k] = (stored[size_t(k / 2)] >> (k % 2 * 4)) & 15;
+        for (int64_t k = 0; k < columns(); ++k) row[position(k)] = (stored[size_t(k / 2)] >> (k % 2 * 4)) & 15;
       }
     }
   }
@@ -202,11 +212,7 @@ class ColumnwiseRows final : public PackedRows {
                  LocatedTensor integers, bool awq)
       : PackedRows(std::move(layout), std::move(scales), std::move(zeros), std::move(order)),
         words_(std::move(integers), rows()),
-        awq_(awq),
-        position_(size_t(columns())) {
-    std::iota(position_.begin(), position_.end(), 0);
-    for (size_t k = 0; k < input_order().size(); ++k) position_[size_t(input_order()[k])] = int32_t(k);
-  }
+        awq_(awq) {}
 
  private:
   void read_integers(int64_t begin, int64_t end, uint8_t* out) const override {
@@ -225,8 +231,7 @@ class ColumnwiseRows final : public PackedRows {
       for (int64_t r = begin; r < end; ++r) {
         const uint32_t word = words[word_row * rows() + r];
         for (int i = 0; i < per_word; ++i)
-          out[(r - begin) * columns() + position_[size_t(word_row * per_word + i)]] =
-              uint8_t(word >> (i * bits) & mask);
+          out[(r - begin) * columns() + position(word_row * per_word + i)] = uint8_t(word >> (i * bits) & mask);
       }
   }
 
@@ -244,7 +249,6 @@ class ColumnwiseRows final : public PackedRows {
 
   HeldWords words_;
   bool awq_;
-  std::vector<int32_t> position_;  // of each input among the sorted columns
 };
 
 // The zero points of GPTQ and AWQ: words along the outputs, [groups, out / (32 / bits)].
@@ -302,6 +306,8 @@ std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part)
   expect_type(layout, *part, "I32");
   expect_shape(layout, *part, {layout.columns});
   const std::vector<int32_t> groups = read_all<int32_t>(*part);
+  // compressed-tensors' "none".
+  if (std::all_of(groups.begin(), groups.end(), [](int32_t g) { return g == -1; })) return {};
   std::vector<int64_t> count(size_t(layout.groups), 0);
   for (const int32_t group : groups) {
     if (group < 0 || group >= layout.groups)
@@ -322,6 +328,13 @@ std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part)
   std::stable_sort(order.begin(), order.end(),
                    [&](int32_t a, int32_t b) { return groups[size_t(a)] < groups[size_t(b)]; });
   return order;
+}
+
+Layout columnwise_layout(const std::string& name, const QuantizationConfig& config, int64_t rows, int64_t columns) {
+  Layout layout{name, rows, columns, config.bits, config.group, 1};
+  if (layout.group == 0 || layout.group > columns) layout.group = columns;
+  layout.groups = ceil_divide(columns, layout.group);
+  return layout;
 }
 
 std::shared_ptr<const QuantizedRowSource> make_columnwise(Layout layout, const QuantizedParts& parts,
@@ -352,41 +365,56 @@ std::shared_ptr<const QuantizedRowSource> make_columnwise(Layout layout, const Q
                                           integers, awq);
 }
 
-std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const QuantizedParts& parts,
-                                                       const QuantizationConfig& config) {
+bool is_words(const QuantizedParts& parts) { return parts.integers->stored.type == "I32"; }
+
+// compressed-tensors may have other settings for every matrix: what they are, its tensors' shapes tell.
+Layout rowwise_layout(const std::string& name, const QuantizedParts& parts, const QuantizationConfig& config,
+                      int64_t rows, int64_t columns) {
+  Layout layout{name, rows, columns, 8, 0, 1};
   const LocatedTensor& integers = *parts.integers;
   const LocatedTensor& scales = needed(layout, parts.scales, integers, "scales (weight_scale)");
-  if (parts.groups != nullptr)
-    refuse(layout.name, *parts.groups, "columns in another order (actorder group) are not supported here");
-  const bool words = integers.stored.type == "I32";
+  const bool words = is_words(parts);
   if (!words) expect_type(layout, integers, "I8");
-  layout.bits = 8;
-  if (words && integers.stored.shape.size() == 2 && integers.stored.shape[1] == ceil_divide(layout.columns, 8))
+  if (words && integers.stored.shape.size() == 2 && integers.stored.shape[1] == ceil_divide(columns, 8))
     layout.bits = 4;
   if (words &&
       std::find(config.allowed_bits.begin(), config.allowed_bits.end(), layout.bits) == config.allowed_bits.end())
-    refuse(layout.name, integers, fmt::format("has {} bits a weight, which the configuration does not", layout.bits));
+    refuse(name, integers, fmt::format("has {} bits a weight, which the configuration does not", layout.bits));
   const std::vector<int64_t>& shape = scales.stored.shape;
   layout.groups = shape.size() == 2 ? shape[1] : 1;
+  if (layout.groups < 1 || columns % layout.groups != 0 || (layout.groups > 1 && columns / layout.groups % 32 != 0))
+    refuse(name, scales,
+           fmt::format("{} groups of {} columns; groups of a multiple of 32 are supported", layout.groups, columns));
+  layout.group = columns / layout.groups;
+  return layout;
+}
+
+// [rows, groups]; empty where all are in the middle, as if there were none.
+std::vector<uint16_t> read_rowwise_zeros(const Layout& layout, const QuantizedParts& parts) {
+  if (parts.zeros == nullptr) return {};
+  std::vector<uint16_t> zeros = read_signed_zeros(layout, *parts.zeros, is_words(parts));
+  if (std::all_of(zeros.begin(), zeros.end(), [&](uint16_t z) { return z == 1 << (layout.bits - 1); })) return {};
+  return zeros;
+}
+
+std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const QuantizedParts& parts) {
+  const LocatedTensor& integers = *parts.integers;
+  const LocatedTensor& scales = *parts.scales;
+  const std::vector<int64_t>& shape = scales.stored.shape;
   const bool whole = scales.stored.bytes > 0 && element_count(shape).value_or(0) == 1;
-  if (layout.groups < 1 || layout.columns % layout.groups != 0 ||
-      (layout.groups > 1 && layout.columns / layout.groups % 32 != 0))
-    refuse(layout.name, scales,
-           fmt::format("{} groups of {} columns; groups of a multiple of 32 are supported", layout.groups,
-                       layout.columns));
-  layout.group = layout.columns / layout.groups;
   if (!whole) {
     if (shape.size() == 1)
       expect_shape(layout, scales, {layout.rows});
     else
       expect_shape(layout, scales, {layout.rows, layout.groups});
   }
+  const bool words = is_words(parts);
   expect_shape(layout, integers, {layout.rows, words ? ceil_divide(layout.columns * layout.bits, 32) : layout.columns});
-  std::vector<uint16_t> zeros;
-  if (parts.zeros != nullptr) zeros = read_signed_zeros(layout, *parts.zeros, words);
-  if (std::all_of(zeros.begin(), zeros.end(), [&](uint16_t z) { return z == 1 << (layout.bits - 1); })) zeros.clear();
+  std::vector<uint16_t> zeros = read_rowwise_zeros(layout, parts);
+  std::vector<int32_t> order = read_order(layout, parts.groups);
   Scales read = read_scales(layout, scales, false);
-  return std::make_shared<RowwiseRows>(std::move(layout), std::move(read), std::move(zeros), integers, words);
+  return std::make_shared<RowwiseRows>(std::move(layout), std::move(read), std::move(zeros), std::move(order), integers,
+                                       words);
 }
 
 }  // namespace
@@ -424,11 +452,20 @@ std::shared_ptr<const QuantizedRowSource> make_packed_rows(const std::string& na
   if (shape != std::vector<int64_t>{rows, columns})
     refuse(name, *parts.integers,
            fmt::format("holds a matrix of {}, but config.json calls for [{}, {}]", show_shape(shape), rows, columns));
-  Layout layout{name, rows, columns, config.bits, config.group, 1};
-  if (config.method == QuantizationMethod::kCompressedTensors) return make_rowwise(std::move(layout), parts, config);
-  if (layout.group == 0 || layout.group > columns) layout.group = columns;
-  layout.groups = ceil_divide(columns, layout.group);
-  return make_columnwise(std::move(layout), parts, config);
+  if (config.method == QuantizationMethod::kCompressedTensors)
+    return make_rowwise(rowwise_layout(name, parts, config, rows, columns), parts);
+  return make_columnwise(columnwise_layout(name, config, rows, columns), parts, config);
+}
+
+std::optional<QuantizedFormat> packed_format(const std::string& name, const QuantizedParts& parts,
+                                             const QuantizationConfig& config) {
+  const std::vector<int64_t> shape = packed_shape(name, parts, config);
+  if (shape.empty() || parts.scales == nullptr) return std::nullopt;
+  const DType scale_type = kept_scale_type(*parts.scales);
+  if (config.method != QuantizationMethod::kCompressedTensors)
+    return format_of(columnwise_layout(name, config, shape[0], shape[1]), scale_type, !config.symmetric);
+  const Layout layout = rowwise_layout(name, parts, config, shape[0], shape[1]);
+  return format_of(layout, scale_type, !read_rowwise_zeros(layout, parts).empty());
 }
 
 }  // namespace updraft::checkpoint

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/quantized_rows.h"
@@ -35,5 +36,9 @@ std::shared_ptr<const QuantizedRowSource> make_packed_rows(const std::string& na
 
 // [out, in] as the parts' shapes tell it; {} when they tell nothing. Reads weight_shape where there is one.
 std::vector<int64_t> packed_shape(const std::string& name, const QuantizedParts&, const QuantizationConfig&);
+
+// The format of make_packed_rows()'s rows, for who plans memory: nothing is read but compressed-tensors' zero points,
+// which may all say nothing. None where the parts do not tell; make_packed_rows() then says what is wrong with them.
+std::optional<QuantizedFormat> packed_format(const std::string& name, const QuantizedParts&, const QuantizationConfig&);
 
 }  // namespace updraft::checkpoint

@@ -191,8 +191,9 @@ void quantize_folder(const Checkpoint& checkpoint, const std::filesystem::path& 
   }
   json config = to_json(checkpoint.config(), kept);
   config["quantization_config"] = quantization_json(plan, options);
-  const TextFiles texts = {{"generation_config.json", generation_config_json(checkpoint.generation_config())},
-                           {"config.json", config.dump(2) + "\n"}};
+  TextFiles texts = options.carried;
+  texts.emplace_back("generation_config.json", generation_config_json(checkpoint.generation_config()));
+  texts.emplace_back("config.json", config.dump(2) + "\n");
   write_works(folder, works, options.shard_bytes, checkpoint.path(), texts, progress);
 }
 

@@ -87,7 +87,9 @@ std::vector<TensorInfo> QuantizedTensors::infos() const {
     if (parts.integers->stored.type == "I32" && config_.method == QuantizationMethod::kCompressedTensors)
       type = "packed";
     if (parts.scales != nullptr && parts.scales->stored.type == "F32") type += ", scales F32 read as F16";
-    infos.push_back({name, type, packed_shape(name, parts, config_), matrix.bytes, matrix.file});
+    std::optional<StoredIntegers> integers;
+    if (const auto format = packed_format(name, parts, config_)) integers = {*format, true};
+    infos.push_back({name, type, packed_shape(name, parts, config_), matrix.bytes, matrix.file, integers});
   }
   return infos;
 }

@@ -114,18 +114,18 @@ std::string describe(session::Session& loaded) {
   const checkpoint::ModelConfig& config = loaded.checkpoint().config();
   const session::MemoryUse memory = loaded.memory();
   const std::string model =
-      loaded.checkpoint().path().empty() ? std::string("synthetic") : loaded.checkpoint().path().filename().string();
+      loaded.checkpoint().path().empty() ? std::string("synthetic") : session::model_name(loaded.checkpoint().path());
   const std::set<std::string>& rounded = loaded.engine().decoder().weights().rounded;
   const std::string loss = rounded.empty() ? "" : fmt::format(" (nearest: {})", fmt::join(rounded, ", "));
   return fmt::format(
       "{} ({}, {:.3g} B parameters): weights {}{} {}, KV {} up to {} tokens, {} {}, activations {}, {} thread{}{}, "
       "loaded "
       "in {}",
-      model.empty() ? loaded.checkpoint().path().string() : model, config.architecture_name,
-      double(config.parameters()) / 1e9, loaded.packing_names(), loss, human_bytes(double(memory.weights_bytes)),
-      name(loaded.engine().options().kv_dtype), loaded.engine().options().max_context, info.name, info.path,
-      loaded.activations(), info.threads, info.threads == 1 ? "" : "s",
-      loaded.tuning_source() == std::string_view("file") ? " (tuned)" : "", human_duration(loaded.load_s()));
+      model, config.architecture_name, double(config.parameters()) / 1e9, loaded.packing_names(), loss,
+      human_bytes(double(memory.weights_bytes)), name(loaded.engine().options().kv_dtype),
+      loaded.engine().options().max_context, info.name, info.path, loaded.activations(), info.threads,
+      info.threads == 1 ? "" : "s", loaded.tuning_source() == std::string_view("file") ? " (tuned)" : "",
+      human_duration(loaded.load_s()));
 }
 
 std::string tuning_folder() { return environment().cache_folder + "/tuning"; }

@@ -4,8 +4,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <vector>
 
 #include "base/file.h"
 #include "cli/environment.h"
@@ -16,6 +19,23 @@ namespace updraft::cli {
 namespace {
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// A folder whose only weights are GGUF files, as repositories of GGUF are, means the one that is there.
+std::string model_of(const std::string& folder) {
+  std::vector<std::string> ggufs;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.ends_with(".safetensors") || (name.starts_with("pytorch_model") && name.ends_with(".bin"))) return folder;
+    if (name.ends_with(".gguf")) ggufs.push_back(at->path().string());
+  }
+  if (ggufs.empty()) return folder;
+  std::sort(ggufs.begin(), ggufs.end());
+  if (ggufs.size() > 1)
+    fail("{}: holds {} .gguf files: give the path of the one that is meant, as in {}", folder, ggufs.size(),
+         ggufs.front());
+  return ggufs.front();
+}
 
 size_t terminal_columns() {
   winsize size{};
@@ -85,16 +105,17 @@ void add_offline_flag(CLI::App& command, bool& offline) {
 }
 
 std::string resolve_model(const std::string& model, bool offline) {
-  if (is_there(model) || model.find('/') == std::string::npos || !hub::is_repository_id(model)) return model;
+  if (is_there(model)) return model_of(model);
+  if (model.find('/') == std::string::npos || !hub::is_repository_id(model)) return model;
   const auto display = std::make_shared<PullDisplay>();
   hub::PullOptions options = pull_options(display);
   options.repository = model;
   options.offline |= offline;
   // What is complete in the cache is used without asking the network whether there is a newer commit: pull does that.
-  if (const auto cached = hub::Cache(options.cache).find(model, options.revision)) return cached->string();
+  if (const auto cached = hub::Cache(options.cache).find(model, options.revision)) return model_of(*cached);
   const hub::PullResult result = hub::pull(options);
   display->finish();
-  return result.folder.string();
+  return model_of(result.folder);
 }
 
 }  // namespace updraft::cli

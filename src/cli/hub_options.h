@@ -10,8 +10,9 @@
 
 namespace updraft::cli {
 
-// A model's folder: an existing path as it is; organisation/name from the cache, pulled first unless offline.
-// Anything else as it is, for the caller's own message. Throws HubError.
+// A model's folder or .gguf file: an existing path, where a folder with nothing but one .gguf means that file;
+// organisation/name from the cache, pulled first unless offline. Anything else as it is, for the caller's own message.
+// Throws Error, or HubError of a pull.
 std::string resolve_model(const std::string& model, bool offline);
 // The flag --offline of a command that resolves a model.
 void add_offline_flag(CLI::App& command, bool& offline);

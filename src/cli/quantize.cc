@@ -66,10 +66,26 @@ std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags&
                                             std::move(text.prefix), std::move(text.ids), kCalibrationWindow);
 }
 
+// A folder's tokenizer files are copied; what a .gguf has of them is written out.
+checkpoint::TextFiles carried_files(const checkpoint::Checkpoint& model) {
+  if (std::filesystem::is_directory(model.path())) return {};
+  std::string why = "it has none";
+  try {
+    checkpoint::TextFiles files = session::embedded_tokenizer_files(model);
+    if (!files.empty()) return files;
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  fmt::print(stderr, "the folder gets no tokenizer from {} ({}): copy the model's tokenizer.json into it\n",
+             model.path().string(), why);
+  return {};
+}
+
 int run(QuantizeFlags flags) {
   flags.in = resolve_model(flags.in, flags.offline);
   const auto model = checkpoint::open_checkpoint(flags.in);
-  const checkpoint::QuantizeOptions options = quantize_options(flags);
+  checkpoint::QuantizeOptions options = quantize_options(flags);
+  options.carried = carried_files(*model);
   const auto plan = checkpoint::plan_quantization(*model, options);
   const auto quantizer = make_quantizer(flags, *model, plan);
   ProgressBar bar;
@@ -81,9 +97,6 @@ int run(QuantizeFlags flags) {
   });
   bar.finish();
   print_plan(plan);
-  if (!std::filesystem::is_directory(flags.in))
-    fmt::print(stderr, "the vocabulary of {} is not part of the folder: copy the model's tokenizer.json into it\n",
-               flags.in);
   fmt::print(stderr, "wrote {}\n", flags.out);
   return kSuccess;
 }

@@ -76,12 +76,12 @@ void SourcePool::ignored_range(int i) {
   cool_down(i);
 }
 
-void SourcePool::succeeded(int i, int64_t bytes, bool ranged) {
+void SourcePool::succeeded(int i, int64_t bytes, bool ranged, bool kept) {
   State& state = states_[size_t(i)];
   if (ranged) state.ignored_ranges = 0;
   state.bytes += bytes;
   if (bytes > 0) state.waits = 0;
-  if (bytes >= kRealProgress) state.failures = 0;
+  if (bytes >= kRealProgress && kept) state.failures = 0;
 }
 
 bool SourcePool::offers_file(int i, const std::string& path) const {

@@ -40,7 +40,8 @@ class SourcePool {
 
   // What a failure means for the source as a whole. Returns a sentence worth telling, or "".
   std::string failed(int i, const FetchError&, bool progressed, Clock::time_point fetch_started);
-  void succeeded(int i, int64_t bytes, bool ranged);
+  // `kept`: the bytes need not come again.
+  void succeeded(int i, int64_t bytes, bool ranged, bool kept);
   void verified(int i, int64_t bytes) { states_[size_t(i)].verified_bytes += bytes; }  // of files whose hash was right
   int64_t verified_bytes(int i) const { return states_[size_t(i)].verified_bytes; }
   void cool_down(int i) {

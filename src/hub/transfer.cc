@@ -20,6 +20,9 @@ constexpr int kMostChanges = 3;              // a file that changes on the serve
 constexpr int kMostRounds = 8;               // whole attempts at one file
 constexpr int kMostStrikes = 3;              // nonsense about a file that is there in parts
 
+// What a source without ranges gave before it was cut is no progress: the next try starts over.
+bool keeps(const Work& work, const FetchOutcome& outcome) { return !work.whole || !outcome.failure; }
+
 class Transfer {
  public:
   Transfer(const TransferPlan& plan, const TransferSettings& settings)
@@ -398,7 +401,7 @@ void Transfer::settle(const Work& work, const FetchOutcome& outcome, int64_t beg
   job.taken[size_t(work.piece)] = false;
   job.direct_urls[work.source] = outcome.direct_url;
   if (outcome.received > 0) job.segments.push_back({begin, begin + outcome.received, work.source, ""});
-  pool_.succeeded(work.source, outcome.received, outcome.ranged);
+  pool_.succeeded(work.source, outcome.received, outcome.ranged, keeps(work, outcome));
   if (outcome.changed) {
     const std::string host = pool_.source(work.source).name();
     if (++job.changes >= kMostChanges) {
@@ -422,11 +425,16 @@ void Transfer::settle_failure(const Work& work, const FetchOutcome& outcome, Clo
   const HubError& error = outcome.failure->error;
   if (error.refusal() == Refusal::kInterrupted) return;
   // What a server refused says more than a connection that was cut afterwards.
+  const bool cut = error.refusal() == Refusal::kNetwork;
   const auto before = job.errors.find(work.source);
-  if (before == job.errors.end() || before->second.refusal() == Refusal::kNetwork ||
-      error.refusal() != Refusal::kNetwork)
+  if (cut && work.whole)
+    job.errors.insert_or_assign(
+        work.source, HubError(Refusal::kNoRanges, fmt::format("{}; {} ignores ranges, so each try starts over",
+                                                              error.what(), pool_.source(work.source).name())));
+  else if (!cut || before == job.errors.end() || before->second.refusal() == Refusal::kNetwork)
     job.errors.insert_or_assign(work.source, error);
-  tell(pool_.failed(work.source, *outcome.failure, outcome.received >= kRealProgress, started));
+  const bool progressed = outcome.received >= kRealProgress && keeps(work, outcome);
+  tell(pool_.failed(work.source, *outcome.failure, progressed, started));
   switch (error.refusal()) {
     case Refusal::kNetwork:
     case Refusal::kTooManyRequests:

@@ -82,8 +82,7 @@ std::string model_hash(const checkpoint::Checkpoint& model, const session::LoadO
 ordered_json model_facts(session::Session& loaded, const session::LoadOptions& options) {
   const checkpoint::Checkpoint& model = loaded.checkpoint();
   const compute::MachineInfo machine = loaded.engine().machine().info();
-  const std::string name =
-      model.path().empty() ? options.synthetic : fs::absolute(model.path()).lexically_normal().filename().string();
+  const std::string name = model.path().empty() ? options.synthetic : session::model_name(model.path());
   return {{"name", name},
           {"path", model.path().string()},
           {"hash", model_hash(model, options)},

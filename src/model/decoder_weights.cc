@@ -111,9 +111,6 @@ class Loader {
     if (bias) part.bias = checkpoint::convert(find(module + ".bias", 1, rows), DType::kF32);
     if (const checkpoint::TensorInfo* info = checkpoint_.info(module + ".weight"))
       part.stored_type = info->stored_type, part.integers = info->integers;
-    if (const auto* quantized = dynamic_cast<const QuantizedRowSource*>(part.rows.get()))
-      if (const QuantizedFormat& format = quantized->format(); format.group == 32 || format.group == 128)
-        part.integers = checkpoint::StoredIntegers{format, true};
     return part;
   }
 

@@ -68,6 +68,18 @@ model::WeightChoice weight_choice(const LoadOptions& options, const checkpoint::
 
 }  // namespace
 
+std::string model_name(const fs::path& path) {
+  constexpr std::string_view kRepository = "models--";
+  fs::path place = fs::absolute(path).lexically_normal();
+  if (!place.has_filename()) place = place.parent_path();  // a trailing slash
+  const fs::path snapshots = place.parent_path();
+  const std::string repository = snapshots.parent_path().filename();
+  if (snapshots.filename() != "snapshots" || !repository.starts_with(kRepository)) return place.filename();
+  const std::string name = repository.substr(kRepository.size());
+  const size_t dashes = name.find("--");
+  return dashes == std::string::npos ? name : name.substr(0, dashes) + '/' + name.substr(dashes + 2);
+}
+
 std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions& options) {
   if (!options.synthetic.empty()) {
     checkpoint::SyntheticOptions synthetic = checkpoint::parse_synthetic(options.synthetic);
@@ -96,6 +108,20 @@ text::ChatSettings open_chat_settings(const std::string& model) {
   }
   if (!fs::exists(model)) fail("{}: there is no such folder or file; a model folder or a .gguf is expected", model);
   return text::load_chat_settings(fs::is_directory(model) ? fs::path(model) : fs::path(model).parent_path());
+}
+
+checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint& opened) {
+  const checkpoint::EmbeddedVocabulary* vocabulary = opened.vocabulary();
+  if (!vocabulary || vocabulary->model.empty()) return {};
+  const text::ChatSettings chat = chat_settings_of(*vocabulary);
+  ordered_json config = chat.special_tokens;
+  config["clean_up_tokenization_spaces"] = false;
+  config["model_max_length"] = opened.config().max_context;
+  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  checkpoint::TextFiles files = {{"tokenizer.json", text::to_tokenizer_json(vocabulary_data(*vocabulary))},
+                                 {"tokenizer_config.json", config.dump(2) + "\n"}};
+  if (!chat.chat_template.empty()) files.emplace_back("chat_template.jinja", chat.chat_template);
+  return files;
 }
 
 Generation::~Generation() {

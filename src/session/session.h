@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 
 #include "base/progress.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/folder_writer.h"
 #include "engine/engine.h"
 #include "session/tuning.h"
 #include "text/chat_template.h"
@@ -42,11 +44,16 @@ struct LoadOptions {
   ProgressCallback progress;
 };
 
+// What a model is called: its file or folder; in the Hub's cache (models--org--name/snapshots/COMMIT) org/name.
+std::string model_name(const std::filesystem::path&);
 // Opening the parts by themselves, for commands that need no weights.
 std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions&);
 std::unique_ptr<text::Tokenizer> open_tokenizer(
     const std::string& model);                                    // folder, .gguf, tokenizer.json, tokenizer.model
 text::ChatSettings open_chat_settings(const std::string& model);  // folder or .gguf
+// The vocabulary and chat template inside a GGUF file as the files of a folder: tokenizer.json, tokenizer_config.json,
+// chat_template.jinja. None where the container has none. Throws Error for a vocabulary that is not supported.
+checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint&);
 
 struct MemoryUse {
   int64_t weights_bytes = 0, kv_bytes = 0, workspace_bytes = 0;

@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/json_fields.h"
 #include "text/pipeline_tokenizer.h"
 #include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace updraft::text {
 namespace {
@@ -97,18 +99,18 @@ void add_merges(const VocabularyData& data, TokenizerParts& parts) {
   }
 }
 
-TokenizerParts byte_level_vocabulary(const VocabularyData& data) {
-  const NamedPreTokenizer* chosen = nullptr;
+const NamedPreTokenizer& pre_tokenizer_of(const VocabularyData& data) {
   for (const NamedPreTokenizer& known : kPreTokenizers) {
-    if (known.name == data.pre) chosen = &known;
+    if (known.name == data.pre) return known;
   }
-  if (chosen == nullptr) {
-    fail(
-        "The GGUF vocabulary's pre-tokenizer '{}' (tokenizer.ggml.pre) is not supported; known are gpt-2, llama-bpe, "
-        "qwen2, "
-        "tekken and smollm.",
-        data.pre);
-  }
+  fail(
+      "The GGUF vocabulary's pre-tokenizer '{}' (tokenizer.ggml.pre) is not supported; known are gpt-2, llama-bpe, "
+      "qwen2, tekken and smollm.",
+      data.pre);
+}
+
+TokenizerParts byte_level_vocabulary(const VocabularyData& data) {
+  const NamedPreTokenizer* chosen = &pre_tokenizer_of(data);
   TokenizerParts parts;
   add_tokens(data, parts);
   add_merges(data, parts);
@@ -125,13 +127,132 @@ TokenizerParts byte_level_vocabulary(const VocabularyData& data) {
   return parts;
 }
 
+TokenizerParts parts_of(const VocabularyData& data) {
+  if (data.model == "llama") return sentencepiece_vocabulary(data);
+  if (data.model == "gpt2") return byte_level_vocabulary(data);
+  fail("The GGUF vocabulary's model '{}' (tokenizer.ggml.model) is not supported; known are llama and gpt2.",
+       data.model);
+}
+
+// The components of a tokenizer.json.
+
+Json byte_level_json(bool use_regex) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+Json pre_tokenizer_json(const NamedPreTokenizer& named) {
+  if (named.scanner == scan_gpt2 && !named.single_digits) return byte_level_json(true);
+  Json first = {{"type", "Digits"}, {"individual_digits", true}};
+  if (!named.single_digits)
+    first = {{"type", "Split"},
+             {"pattern", {{"Regex", pattern_of(named.scanner)}}},
+             {"behavior", "Isolated"},
+             {"invert", false}};
+  return {{"type", "Sequence"}, {"pretokenizers", {first, byte_level_json(named.single_digits)}}};
+}
+
+Json replace_json(std::string_view from, std::string_view to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+void describe_sentencepiece(bool add_space, Json& json) {
+  Json normalizers = Json::array(),
+       decoders = {replace_json(kSpaceMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
+  if (add_space) {
+    normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpaceMark}});
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  }
+  normalizers.push_back(replace_json(" ", kSpaceMark));
+  json["normalizer"] = {{"type", "Sequence"}, {"normalizers", normalizers}};
+  json["decoder"] = {{"type", "Sequence"}, {"decoders", decoders}};
+}
+
+// BOS and EOS around one text, and around each of two.
+Json post_processor_json(const TokenizerParts& parts) {
+  if (parts.prefix.empty() && parts.suffix.empty()) return nullptr;
+  Json special = Json::object(), single = Json::array(), pair = Json::array();
+  const auto append = [&](const char* sequence, int type, Json& to) {
+    const auto tokens = [&](const std::vector<TokenId>& ids) {
+      for (const TokenId id : ids) {
+        const std::string& text = parts.vocabulary.text(id);
+        special[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
+        to.push_back({{"SpecialToken", {{"id", text}, {"type_id", type}}}});
+      }
+    };
+    tokens(parts.prefix);
+    to.push_back({{"Sequence", {{"id", sequence}, {"type_id", type}}}});
+    tokens(parts.suffix);
+  };
+  append("A", 0, single);
+  append("A", 0, pair);
+  append("B", 1, pair);
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
+}
+
+Json model_json(const TokenizerParts& parts) {
+  // Tokens that are only ever found whole belong to the model where ordinary ones come behind them: elsewhere
+  // `tokenizers` numbers them behind the model's.
+  TokenId end = parts.vocabulary.size();
+  while (end > 0 && !parts.vocabulary.is_mergeable(end - 1)) --end;
+  Json vocabulary = Json::object(), merges = Json::array();
+  for (TokenId id = 0; id < end; ++id) {
+    const std::string& text = parts.vocabulary.text(id);
+    if (!is_valid_utf8(text)) fail("The GGUF vocabulary's token {} is not UTF-8.", id);
+    if (!text.empty()) vocabulary.emplace(text, id);
+  }
+  // As transformers converts sentencepiece models: pieces of characters that are no tokens are never put together.
+  for (const Merge& merge : parts.merges)
+    if (merge.left < parts.vocabulary.size() && merge.right < parts.vocabulary.size())
+      merges.push_back({parts.vocabulary.text(merge.left), parts.vocabulary.text(merge.right)});
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", parts.bpe.unknown < 0 ? Json(nullptr) : Json(parts.vocabulary.text(parts.bpe.unknown))},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", parts.bpe.fuse_unknown},
+          {"byte_fallback", parts.bpe.byte_fallback},
+          {"ignore_merges", parts.bpe.ignore_merges},
+          {"vocab", vocabulary},
+          {"merges", merges}};
+}
+
+Json added_tokens_json(const TokenizerParts& parts) {
+  Json tokens = Json::array();
+  for (const AddedToken& token : parts.added)
+    tokens.push_back({{"id", token.id},
+                      {"content", token.content},
+                      {"single_word", token.single_word},
+                      {"lstrip", token.left_strip},
+                      {"rstrip", token.right_strip},
+                      {"normalized", token.normalized},
+                      {"special", token.special}});
+  return tokens;
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> make_tokenizer(const VocabularyData& data) {
-  if (data.model == "llama") return std::make_unique<PipelineTokenizer>(sentencepiece_vocabulary(data));
-  if (data.model == "gpt2") return std::make_unique<PipelineTokenizer>(byte_level_vocabulary(data));
-  fail("The GGUF vocabulary's model '{}' (tokenizer.ggml.model) is not supported; known are llama and gpt2.",
-       data.model);
+  return std::make_unique<PipelineTokenizer>(parts_of(data));
+}
+
+std::string to_tokenizer_json(const VocabularyData& data) {
+  const TokenizerParts parts = parts_of(data);
+  Json json = {{"version", "1.0"},
+               {"truncation", nullptr},
+               {"padding", nullptr},
+               {"added_tokens", added_tokens_json(parts)},
+               {"normalizer", nullptr},
+               {"pre_tokenizer", nullptr},
+               {"post_processor", post_processor_json(parts)},
+               {"decoder", byte_level_json(true)},
+               {"model", model_json(parts)}};
+  if (data.model == "llama") {
+    describe_sentencepiece(data.add_space_prefix.value_or(true), json);
+  } else {
+    json["pre_tokenizer"] = pre_tokenizer_json(pre_tokenizer_of(data));
+    if (data.pre == "qwen2") json["normalizer"] = {{"type", "NFC"}};
+  }
+  return json.dump(1) + "\n";
 }
 
 }  // namespace updraft::text

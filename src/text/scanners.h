@@ -18,5 +18,6 @@ size_t scan_tekken(std::string_view text, size_t begin);  // words also split at
 
 // The scanner of a known regular expression, as it is spelled in tokenizer.json; null for any other.
 Scanner scanner_of(std::string_view pattern);
+std::string_view pattern_of(Scanner scanner);
 
 }  // namespace updraft::text

@@ -69,6 +69,8 @@ class Tokenizer {
 // those two files. Throws Error naming the file and the component that is not supported.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path&);
 std::unique_ptr<Tokenizer> make_tokenizer(const VocabularyData&);
+// The same tokenizer as a tokenizer.json of Hugging Face `tokenizers`. Throws Error as make_tokenizer does.
+std::string to_tokenizer_json(const VocabularyData&);
 inline constexpr int32_t kByteTokenizerTokens = 3 + 256;  // the smallest size: three special tokens and the bytes
 // The small embedded vocabulary used with synthetic weights and no folder: 256 bytes and a few specials, padded to
 // `size`.

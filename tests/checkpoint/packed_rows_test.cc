@@ -149,7 +149,7 @@ struct Packed {
 std::unique_ptr<Packed> random_packed(test::Random& random) {
   const auto way = random.integer(0, 3);  // GPTQ, AWQ, words, bytes
   const int bits = way == 1 ? 4 : way == 3 ? 8 : random.chance(0.5) ? 4 : 8;
-  const bool symmetric = way != 1 && random.chance(0.5), shuffled = way == 0 && random.chance(0.5);
+  const bool symmetric = way != 1 && random.chance(0.5), shuffled = way != 1 && random.chance(0.5);
   const bool less_one = random.chance(0.5), whole = !shuffled && random.chance(0.3);
   std::unique_ptr<Packed> p(new Packed{{}, {}, {}, Matrix(random, bits, symmetric, shuffled, whole), symmetric});
   const Matrix& m = p->matrix;
@@ -165,6 +165,9 @@ std::unique_ptr<Packed> random_packed(test::Random& random) {
              : way == 1 ? awq_parts(p->store, m)
              : way == 2 ? compressed_parts(p->store, m, symmetric)
                         : byte_parts(p->store, m, symmetric);
+  if (way >= 2 && (shuffled || random.chance(0.2)))
+    p->parts.groups = p->store.add("weight_g_idx", "I32", {m.columns},
+                                   shuffled ? m.group_of : std::vector<int32_t>(size_t(m.columns), -1));
   return p;
 }
 
@@ -176,6 +179,7 @@ TEST(PackedRows, EveryWayGivesTheIntegersBack) {
     EXPECT_EQ(packed_shape("w", packed->parts, packed->config), (Ints{m.rows, m.columns}));
     const auto source = make_packed_rows("w", packed->parts, packed->config, m.rows, m.columns);
     const QuantizedFormat& format = source->format();
+    EXPECT_EQ(packed_format("w", packed->parts, packed->config), format);
     EXPECT_EQ(format.bits, m.bits);
     EXPECT_EQ(format.group, m.groups == 1 || m.group % 128 == 0 ? 128 : 32);
     EXPECT_EQ(format.offset == Offset::kNone, packed->symmetric) << "unless all happen to be in the middle";

@@ -230,6 +230,24 @@ class SmolLM2(unittest.TestCase):
                 self.assertEqual(report["scored_tokens"], len(passage["nll"]))
                 self.assertLess(abs(math.log(report["model"]["perplexity"] / passage["perplexity"])), 1e-5)
 
+    def test_native_integers_cost_little(self):
+        book = support.SOURCE / "tests" / "golden" / "texts" / "the_time_machine.txt"
+        report = json.loads(run_ok("eval", self.model, "--text", book, "--max-tokens", 1024, "--json").stdout)
+        self.assertIn("packing=int4-g32-asym", report["model"]["numerics_key"])
+        self.assertIn("packing=f32", report["reference"]["numerics_key"])
+        self.assertLessEqual(report["against_reference"]["kl_divergence_mean"], 0.005)
+
+    def test_quantize_carries_the_vocabulary(self):
+        with support.temporary_folder() as where:
+            run_ok("quantize", self.model, where / "int8", "--int8")
+            texts = [p["text"] for p in self.golden["passages"]] + [c["text"] for c in self.golden["chats"]]
+            lines = [{"text": t, "special": special} for t in texts for special in (False, True)]
+            self.assertEqual(answers("tokenize", where / "int8", "--jsonl", lines=lines),
+                             answers("tokenize", self.model, "--jsonl", lines=lines))
+            chats = [{"messages": c["messages"]} for c in self.golden["chats"]]
+            self.assertEqual(answers("template", where / "int8", "--jsonl", lines=chats),
+                             answers("template", self.model, "--jsonl", lines=chats))
+
     def test_first_logits(self):
         with support.temporary_folder() as where:
             for chat in self.golden["chats"]:

@@ -1,4 +1,5 @@
-"""updraft pull from outside: every exit code of docs/pull.md, with the host's name in the message.
+"""updraft pull from outside: every exit code of docs/pull.md with the host's name in the message (but 21, which takes
+patience: tests/hub); model names in place of folders.
 
 Runs on a small hub of the standard library; tests/hub has the one that misbehaves in the middle of files.
 """
@@ -8,7 +9,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -21,10 +24,11 @@ FILES = {"config.json": b'{"model_type": "x"}', "model.safetensors": bytes(range
 
 
 class Hub:
-    """One server; `answer(handler)` may answer a request itself and then returns True."""
+    """One server; `answer(handler)` may answer a request itself and then returns True. With `tls`, a context, https."""
 
-    def __init__(self, answer=None, entries=None):
+    def __init__(self, answer=None, entries=None, files=None, tls=None):
         hub = self
+        files = files or FILES
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -48,13 +52,15 @@ class Hub:
                 if path.startswith("/api/models/org/model/revision/main"):
                     return self.reply(200, json.dumps({"sha": COMMIT}).encode())
                 if path.startswith("/api/models/org/model/tree/"):
-                    return self.reply(200, json.dumps(entries or tree()).encode())
+                    return self.reply(200, json.dumps(entries or tree(files)).encode())
                 if path.startswith("/api/models/org/model/revision/"):
                     return self.reply(404, X_Error_Code="RevisionNotFound")
                 name = path.rsplit("/", 1)[-1]
-                if not path.startswith("/org/model/resolve/") or name not in FILES:
+                if not path.startswith("/org/model/resolve/") or name not in files:
                     return self.reply(404, X_Error_Code="RepoNotFound")
-                data = FILES[name]
+                data = files[name]
+                if not data:
+                    return self.reply(200)
                 first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
                 self.reply(206, data[first:last + 1], Content_Range=f"bytes {first}-{last}/{len(data)}")
 
@@ -62,18 +68,20 @@ class Hub:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *arguments: None  # clients that hang up are the point
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.host = f"127.0.0.1:{self.server.server_port}"
-        self.url = "http://" + self.host
+        self.url = ("https://" if tls else "http://") + self.host
 
     def close(self):
         self.server.shutdown()
         self.server.server_close()
 
 
-def tree():
+def tree(files=FILES):
     entries = []
-    for path, data in FILES.items():
+    for path, data in files.items():
         entry = {"type": "file", "path": path, "size": len(data),
                  "oid": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()}
         if path.endswith("safetensors"):
@@ -205,6 +213,25 @@ class ExitCodes(unittest.TestCase):
             other.close()
         self.assertEqual(set(hub.authorizations), {"Bearer hf_secret"}, "HF_ENDPOINT is the token's own host")
 
+    def test_26_a_certificate_that_nobody_signed(self):
+        if shutil.which("openssl") is None:
+            self.skipTest("there is no openssl to make a certificate")
+        with support.temporary_folder() as folder:
+            made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                                   "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key",
+                                   "-out", folder / "certificate"], capture_output=True, check=False)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(folder / "certificate", folder / "key")
+            hub = Hub(tls=tls)
+            done = self.pull("--endpoint", hub.url)
+            self.assertEqual(done.returncode, 26, done.stderr)
+            self.assertIn("certificate is not trusted", done.stderr)
+            self.assertIn(hub.host, done.stderr)
+            done = self.pull("--endpoint", hub.url, environment={"SSL_CERT_FILE": str(folder / "certificate")})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            hub.close()
+
     def test_27_a_disk_without_room_or_rights(self):
         huge = [dict(e) for e in tree()]
         huge[1] = {**huge[1], "size": 1 << 49, "lfs": {**huge[1]["lfs"], "size": 1 << 49}}
@@ -255,6 +282,84 @@ class ExitCodes(unittest.TestCase):
             rows = [line.split("|")[1] for line in text.splitlines() if re.match(r"\| *\d[\d, /]*\|", line)]
             named = set(re.findall(r"\d+", " ".join(rows))) - {"0"}
             self.assertEqual(named, codes, name)
+
+
+class ModelNames(unittest.TestCase):
+    """Every command that takes a model takes its name: pulled when it is not in the cache, never with --offline."""
+
+    def setUp(self):
+        context = support.temporary_folder()
+        self.folder = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+
+    def serve(self, files):
+        hub = Hub(files=files)
+        self.addCleanup(hub.close)
+        self.environment = {"HF_HOME": str(self.folder / "home"), "HF_ENDPOINT": hub.url}
+        return hub
+
+    def run_ok(self, *arguments):
+        return support.run_ok(*arguments, environment=self.environment)
+
+    def test_a_name_in_place_of_a_folder(self):
+        local = support.make_chat_model(self.folder)
+        hub = self.serve({path.name: path.read_bytes() for path in local.iterdir()})
+        text = self.folder / "text"
+        text.write_text("Down the Rabbit-Hole. Alice was beginning to get very tired of sitting by her sister. " * 4)
+        # Measuring takes bench half a minute: of it and of chat, only that they ask for the model.
+        commands = [("tokenize", "Hello"), ("template", "Hello"), ("inspect",), ("chat",), ("bench",),
+                    ("generate", "--ids", "1,2", "--max-new-tokens", 3),
+                    ("logits", "--ids", "1,2", "--output", self.folder / "x.npy"),
+                    ("eval", "--text", text, "--no-reference"), ("doctor", "--quick"),
+                    ("quantize", self.folder / "out", "--int8"), ("tune", "--dry-run", "--seconds", 1)]
+        for command, *arguments in commands:
+            with self.subTest(command):
+                shutil.rmtree(self.folder / "home", ignore_errors=True)
+                done = support.run(command, "org/model", *arguments, "--offline", environment=self.environment)
+                self.assertEqual(done.returncode, 28, done.stderr)
+                self.assertEqual(hub.authorizations, [], "offline")
+                if command in ("chat", "bench"):
+                    continue
+                self.run_ok(command, "org/model", *arguments)
+                self.assertGreater(len(hub.authorizations), 4)
+                hub.authorizations.clear()
+                for flags in ((), ("--offline",)):
+                    shutil.rmtree(self.folder / "out", ignore_errors=True)
+                    self.run_ok(command, "org/model", *arguments, *flags)
+                self.assertEqual(hub.authorizations, [], "it is in the cache")
+        self.assertIn("org/model (Llama", self.run_ok("generate", "org/model", "--ids", 1, "--max-new-tokens", 1).stderr)
+        listed = json.loads(self.run_ok("models", "--json").stdout)
+        self.assertEqual([(m["id"], m["complete"]) for m in listed], [("org/model", True)])
+        self.assertIn("all as they should be", self.run_ok("models", "--verify").stdout)
+        tar = self.folder / "model.tar"
+        self.run_ok("bundle", "org/model", tar)
+        self.assertIn("freed", self.run_ok("models", "--remove", "org/model").stdout)
+        self.assertEqual(json.loads(self.run_ok("models", "--json").stdout), [])
+        installed = pathlib.Path(self.run_ok("pull", tar).stdout.strip())
+        self.assertEqual((installed / "model.safetensors").read_bytes(), (local / "model.safetensors").read_bytes())
+
+    def test_a_repository_of_one_gguf_file(self):
+        model = (support.SOURCE / "tests/golden/gguf/llama.gguf").read_bytes()
+        self.serve({"config.json": b'{"model_type": "llama"}', "llama.Q8_0.gguf": model})
+        arguments = ("--ids", "1,2,3", "--max-new-tokens", 4, "--json")
+        by_name = json.loads(self.run_ok("generate", "org/model", *arguments).stdout)
+        by_path = json.loads(self.run_ok("generate", support.SOURCE / "tests/golden/gguf/llama.gguf", *arguments).stdout)
+        self.assertEqual(by_name["ids"], by_path["ids"])
+        folder = self.run_ok("pull", "org/model").stdout.strip()
+        self.assertEqual(json.loads(self.run_ok("generate", folder, *arguments).stdout)["ids"], by_path["ids"])
+
+    def test_a_repository_of_several_gguf_files(self):
+        model = (support.SOURCE / "tests/golden/gguf/llama.gguf").read_bytes()
+        self.serve({"a.Q4_0.gguf": model, "a.Q8_0.gguf": model})
+        done = support.run("inspect", "org/model", environment=self.environment)
+        self.assertEqual(done.returncode, 13)
+        self.assertIn("--include '*Q8_0.gguf'", done.stderr)
+        self.run_ok("pull", "org/model", "--include", "*Q8_0.gguf")
+        self.assertIn("a.Q8_0.gguf", self.run_ok("inspect", "org/model").stdout)
+        self.run_ok("pull", "org/model", "--include", "*.gguf")
+        done = support.run("inspect", "org/model", environment=self.environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("a.Q4_0.gguf", done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """`updraft quantize` from outside: what it writes opens, eval says what it costs, calibration costs less."""
 import json
+import shutil
+import signal
+import subprocess
+import time
 import unittest
 
 import support
@@ -42,6 +46,62 @@ class Quantize(unittest.TestCase):
         self.assertTrue(0 < int8 < int4 / 20, (int8, int4))
         self.assertLess(calibrated, 0.9 * int4)
         self.assertLess(asymmetric, 1.5 * int4)
+
+    def test_a_gguf_files_vocabulary_and_template_come_along(self):
+        for name, known in (("llama", True), ("llama3", False)):  # llama3's merges name a token that it does not have
+            gguf, out = support.SOURCE / "tests" / "golden" / "gguf" / f"{name}.gguf", self.folder / name
+            done = run_ok("quantize", gguf, out, "--int8")
+            self.assertEqual((out / "tokenizer.json").exists(), known)
+            self.assertEqual("copy the model's tokenizer.json" in done.stderr, not known, done.stderr)
+            self.assertTrue((out / "config.json").exists())
+            if not known:
+                continue
+            lines = [{"ids": [i]} for i in range(32)] + [{"text": "</s> abc", "special": True}]
+            self.assertEqual(support.answers("tokenize", out, "--jsonl", lines=lines),
+                             support.answers("tokenize", gguf, "--jsonl", lines=lines))
+            chat = [{"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": True}]
+            self.assertEqual(support.answers("template", out, "--jsonl", lines=chat),
+                             support.answers("template", gguf, "--jsonl", lines=chat))
+
+    def test_templates_come_along(self):
+        tools = self.model / "additional_chat_templates" / "tool_use.jinja"
+        tools.parent.mkdir()
+        tools.write_text("{{ tools }}")
+        self.addCleanup(shutil.rmtree, tools.parent)
+        run_ok("quantize", self.model, self.folder / "templates", "--int8")
+        copied = self.folder / "templates" / "additional_chat_templates" / "tool_use.jinja"
+        self.assertEqual(copied.read_text(), "{{ tools }}")
+        for kept in ("tokenizer.json", "tokenizer_config.json"):
+            self.assertEqual((self.folder / "templates" / kept).read_bytes(), (self.model / kept).read_bytes())
+
+    def test_memory_is_counted_as_the_integers_that_are_there(self):
+        plan = json.loads(run_ok("inspect", self.quantized("plan", "--int4"), "--json").stdout)["memory"]["packings"]
+        self.assertTrue(plan["auto"]["natural"])
+        plain = json.loads(run_ok("inspect", self.model, "--json").stdout)["memory"]["packings"]
+        self.assertLess(plan["auto"]["bytes_per_decoded_token"], 0.6 * plain["f32"]["bytes_per_decoded_token"])
+
+    def test_exact_means_no_rounded_activations(self):
+        arguments = ("--ids", "1,2,3", "--max-new-tokens", 1)
+        folder = self.quantized("exact", "--int8")
+        self.assertIn("activations int8", run_ok("generate", folder, *arguments).stderr)
+        self.assertIn("activations f32", run_ok("generate", folder, *arguments, "--exact").stderr)
+
+    def test_killed_it_leaves_nothing_that_looks_complete(self):
+        out, partial = self.folder / "killed", self.folder / "killed.partial"
+        large = support.make_chat_model(self.folder / "large", hidden=512, layers=8)
+        process = subprocess.Popen([support.PROGRAM, "quantize", str(large), str(out), "--int4"], stderr=subprocess.PIPE,
+                                   env=support.clean_environment())
+        end = time.monotonic() + 60
+        while not any(partial.glob("*.safetensors")) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -signal.SIGKILL, "it was faster than we are")
+        self.assertFalse(out.exists())
+        self.assertFalse((partial / "config.json").exists())
+        run_ok("quantize", large, out, "--int4")
+        self.assertTrue((out / "config.json").exists())
+        self.assertFalse(partial.exists())
 
     def test_what_is_wrong_is_said(self):
         self.assertEqual(run("quantize", self.model, self.folder / "x").returncode, 2)

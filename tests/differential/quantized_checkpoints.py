@@ -63,7 +63,7 @@ class Case:
         self.bits = 4 if method == "awq" else rng.choice([4, 8])
         self.group = rng.choice([32, 64, 128, 0])
         self.symmetric = method != "awq" and rng.random() < 0.5
-        self.act_order = method == "gptq" and self.group > 0 and rng.random() < 0.5
+        self.act_order = method != "awq" and self.group > 0 and rng.random() < 0.5
         self.v2 = rng.random() < 0.5
         self.older = method == "gptq" and rng.random() < 0.3  # quantize_config.json
         self.bytes = method == "compressed-tensors" and self.bits == 8 and rng.random() < 0.5
@@ -92,6 +92,8 @@ class Case:
                    "strategy": "group" if self.group else "channel", "observer": "minmax"}
         if self.group:
             weights["group_size"] = self.group
+        if self.act_order:
+            weights["actorder"] = "group"
         activations = {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True, "symmetric": True}
         return {"quant_method": "compressed-tensors", "format": "int-quantized" if self.bytes else "pack-quantized",
                 "quantization_status": "compressed", "ignore": ["lm_head"], "kv_cache_scheme": None,
@@ -119,6 +121,8 @@ class Case:
             parts = {"qweight": packed(u.T), "qzeros": packed(zeros.T), "scales": scales.T}
         else:
             parts = {"weight_scale": scales.astype(self.scale_type)}
+            if self.act_order:
+                parts["weight_g_idx"] = group_of.astype(np.int32)
             if self.bytes:
                 parts["weight"] = (u - middle).astype(np.int8)
                 if not self.symmetric:

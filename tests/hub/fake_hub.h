@@ -42,7 +42,7 @@ struct Fault {
     kRedirect,
     kStatus,
   } kind = kNone;
-  int64_t after = 0;   // kCut, kStall: body bytes before it happens
+  int64_t after = 0;   // kCut, kStall: body bytes before it happens; kIgnoreRange: before a cut, 0: none
   int status = 0;      // kStatus
   std::string header;  // an extra header line, or kRedirect's target
 };
@@ -265,7 +265,8 @@ class FakeHub {
     for (int64_t at = begin; at < end && !stopping_;) {
       int64_t part = std::min<int64_t>(int64_t(buffer.size()), end - at);
       if (fault.kind == Fault::kDrip) part = 1;
-      if (fault.kind == Fault::kCut || fault.kind == Fault::kStall) part = std::min(part, fault.after - (at - begin));
+      if (fault.kind == Fault::kCut || fault.kind == Fault::kStall || fault.after > 0)
+        part = std::min(part, fault.after - (at - begin));
       if (part == 0) {
         if (fault.kind == Fault::kStall) wait_for_close(socket);
         ::shutdown(socket, SHUT_WR);

@@ -343,6 +343,7 @@ TEST_F(PullTest, RefusalsHaveTheirOwnWordsAndCodes) {
       {{Fault::kGzip, 0, 0, ""}, Refusal::kCompressed, "gzip"},
       {{Fault::kPage, 0, 0, ""}, Refusal::kNotTheFile, "web page"},
       {{Fault::kPointer, 0, 0, ""}, Refusal::kNotTheFile, "LFS pointer"},
+      {{Fault::kIgnoreRange, 200'000, 0, ""}, Refusal::kNoRanges, "ignores ranges"},  // and is always cut
       {{Fault::kStatus, 0, 416, ""}, Refusal::kRangeRefused, "416"},
       {{Fault::kStatus, 0, 401, ""}, Refusal::kUnauthorized, "HF_TOKEN"},
       {{Fault::kStatus, 0, 403, "X-Error-Code: GatedRepo\r\n"}, Refusal::kGated, "accept its terms"},

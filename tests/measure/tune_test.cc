@@ -39,20 +39,24 @@ TEST_F(Tune, NoSettingChangesABit) {
   session::LoadOptions options = load_options();
   options.kv_tokens = 1024;
   options.max_sequences = options.max_rows = 512;  // so that as many logits are computed in one step
-  const auto loaded = session::Session::load(options);
   std::vector<int32_t> ids;
   for (int i = 0; i < 300; ++i) ids.push_back((i * 37 + i * i) % 300);
-  std::set<uint64_t> hashes;
-  for (const compute::Tuning& tuning : search_space(2)) {
-    loaded->engine().machine().tune(tuning);
-    Hash64 hash;
-    loaded->engine().logits(ids, tuning.step_rows,
-                            [&](int64_t, std::span<const float> row) { hash.add(row.data(), row.size_bytes()); });
-    loaded->engine().logits(std::span(ids).first(3), 1,
-                            [&](int64_t, std::span<const float> row) { hash.add(row.data(), row.size_bytes()); });
-    hashes.insert(hash.value());
+  for (const char* weights : {"bf16", "int8", "int4-g32-asym"}) {
+    options.weights = *model::parse_weight_choice(weights);
+    options.kv_dtype = options.weights.format ? compute::KvType::kInt8 : compute::KvType::kF16;
+    const auto loaded = session::Session::load(options);
+    std::set<uint64_t> hashes;
+    for (const compute::Tuning& tuning : search_space(2)) {
+      loaded->engine().machine().tune(tuning);
+      Hash64 hash;
+      loaded->engine().logits(ids, tuning.step_rows,
+                              [&](int64_t, std::span<const float> row) { hash.add(row.data(), row.size_bytes()); });
+      loaded->engine().logits(std::span(ids).first(3), 1,
+                              [&](int64_t, std::span<const float> row) { hash.add(row.data(), row.size_bytes()); });
+      hashes.insert(hash.value());
+    }
+    EXPECT_EQ(hashes.size(), 1u) << weights;
   }
-  EXPECT_EQ(hashes.size(), 1u);
 }
 
 TEST_F(Tune, FindsSomethingInTimeAndLeavesAValidResult) {
