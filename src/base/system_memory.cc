@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <limits>
 #include <string>
+
+#include "base/control_group.h"
 
 namespace updraft {
 namespace {
@@ -18,28 +19,13 @@ int64_t kilobytes_field(const char* file, const std::string& key) {
   return 0;
 }
 
-// A file with one number; nothing when it is missing or says "max".
-int64_t number_or(const char* file, int64_t otherwise) {
-  std::ifstream in(file);
-  int64_t value = 0;
-  return in >> value ? value : otherwise;
-}
-
 }  // namespace
 
 SystemMemory system_memory() {
   SystemMemory memory{kilobytes_field("/proc/meminfo", "MemTotal:"), kilobytes_field("/proc/meminfo", "MemAvailable:")};
-  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
-  int64_t limit = number_or("/sys/fs/cgroup/memory.max", kNone);
-  int64_t used = number_or("/sys/fs/cgroup/memory.current", 0);
-  if (limit == kNone) {
-    limit = number_or("/sys/fs/cgroup/memory/memory.limit_in_bytes", kNone);
-    used = number_or("/sys/fs/cgroup/memory/memory.usage_in_bytes", 0);
-  }
-  if (limit < memory.total_bytes) {
-    memory.total_bytes = limit;
-    memory.available_bytes = std::min(memory.available_bytes, std::max<int64_t>(limit - used, 0));
-  }
+  const MemoryLimit limit = memory_limit();
+  memory.total_bytes = std::min(memory.total_bytes, limit.total_bytes);
+  memory.available_bytes = std::min(memory.available_bytes, limit.available_bytes);
   return memory;
 }
 

@@ -5,8 +5,6 @@
 #include <atomic>
 #include <cfenv>
 #include <cmath>
-#include <fstream>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,6 +13,7 @@
 #endif
 
 #include "base/check.h"
+#include "base/control_group.h"
 
 namespace updraft {
 namespace {
@@ -174,16 +173,7 @@ int available_processors() {
   int count = int(std::thread::hardware_concurrency());
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-  // cgroup v2, then v1
-  double quota = 0, period = 0;
-  std::string word;
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> word >> period && word != "max")
-    quota = std::atof(word.c_str());
-  if (quota <= 0) {
-    std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    if (!(q >> quota && p >> period)) quota = 0;
-  }
-  if (quota > 0 && period > 0) count = std::min(count, int(std::ceil(quota / period)));
+  if (const double quota = processor_quota(); quota > 0) count = std::min(count, int(std::ceil(quota)));
   return std::max(count, 1);
 }
 

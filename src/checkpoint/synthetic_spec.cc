@@ -147,7 +147,8 @@ SyntheticOptions parse_synthetic(const std::string& spec) {
     const bool found = colon != std::string::npos && find_config(spec.substr(0, colon), options.config);
     if (!found)
       fail(
-          "--synthetic {}: there is no such model; known names are {}, each also with settings as in "
+          "{}: there is neither a file nor a known model of this name; known names are {}, each also with settings as "
+          "in "
           "mistral-7b:layers=4; or name a config.json.",
           spec, known_names());
     overrides = std::string_view(spec).substr(colon + 1);

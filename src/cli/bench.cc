@@ -1,9 +1,13 @@
 // updraft bench: the article's protocol and beyond it, with the fraction of the read bandwidth measured in the same
 // run.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/system_memory.h"
@@ -110,11 +114,15 @@ void restore(const ordered_json& record, BenchOptions& options) {
   }
 }
 
-// Bandwidth 0: not measured, and nothing is a fraction of it.
-compute::ReadBandwidth probe(const BenchOptions& options) {
+// Bandwidth 0: not measured, and nothing is a fraction of it. `may_stop`: an interruption ends the program here, for
+// nothing is measured yet that would be lost.
+compute::ReadBandwidth probe(const BenchOptions& options, bool may_stop) {
   if (options.no_probe) return {};
   ProgressBar bar;
-  return compute::probe_read_bandwidth(options.model.threads, [&](const Progress& p) { bar.show(p); });
+  return compute::probe_read_bandwidth(options.model.threads, [&](const Progress& p) {
+    bar.show(p);
+    if (may_stop) stop_if_interrupted();
+  });
 }
 
 // From the bytes of a step and the bandwidth just measured: a floor, doubled for what is not bandwidth.
@@ -138,6 +146,7 @@ double estimated_seconds(session::Session& loaded, const BenchOptions& options, 
 ordered_json measure_model(const BenchOptions& options) {
   if (options.protocol.speculate && !options.model.synthetic.empty())
     fail("--speculate with --synthetic: how well guesses fit says nothing where the text means nothing");
+  const ordered_json protocol = protocol_json(options);  // refuses a task that is not known
   session::LoadOptions load = options.model.load_options();
   load.speculate = options.protocol.speculate;
   load.prefix_reuse = false;
@@ -146,7 +155,7 @@ ordered_json measure_model(const BenchOptions& options) {
   for (int64_t batch : options.sweep.batches) load.max_sequences = std::max(load.max_sequences, batch);
   for (int64_t rows : options.sweep.rows) load.max_sequences = std::max(load.max_sequences, rows);  // room for logits
   load.max_rows = std::max(load.max_rows, load.max_sequences);
-  const compute::ReadBandwidth before = probe(options);
+  const compute::ReadBandwidth before = probe(options, true);
   const bool probe_counted = !options.no_probe && !reset_peak_resident();  // the probe's 4 GiB are not the model's
   const auto loaded = load_session(load, false);
   if (before.bytes_per_second > 0)
@@ -160,7 +169,7 @@ ordered_json measure_model(const BenchOptions& options) {
                          {"model", measure::model_facts(*loaded, load)},
                          {"numerics_key", loaded->engine().numerics_key()},
                          {"flags", flags_json(options)},
-                         {"protocol", protocol_json(options)}};
+                         {"protocol", protocol}};
   ProgressBar bar;
   const auto show = [&](const Progress& p) { bar.show(p); };
   ordered_json tasks = ordered_json::array(), sweep = ordered_json::array();
@@ -173,7 +182,7 @@ ordered_json measure_model(const BenchOptions& options) {
   bar.finish();
   record["memory"] = measure::memory_facts(*loaded);
   record["memory"]["peak_includes_probe"] = probe_counted;
-  const compute::ReadBandwidth after = interrupted() ? before : probe(options);
+  const compute::ReadBandwidth after = interrupted() ? before : probe(options, false);
   record["bandwidth"] = options.no_probe ? ordered_json(nullptr) : measure::bandwidth_facts(before, after);
   if (!options.no_probe && !interrupted())
     for (const compute::Peak& peak : compute::probe_peaks(loaded->engine().machine().info().threads))
@@ -231,6 +240,16 @@ std::string formatted(const ordered_json& record, const BenchOptions& options) {
   return measure::terminal_report(record, language_of(options));
 }
 
+// A report that cannot be written is found before the minutes of measuring, not after.
+void check_outputs(const BenchOptions& options) {
+  for (const std::string& path : {options.output, options.html, options.record}) {
+    if (path.empty()) continue;
+    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+    if (access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
+      fail("{}: cannot be written: {}", path, std::strerror(errno));
+  }
+}
+
 void give_out(const ordered_json& record, const BenchOptions& options) {
   const std::string text = formatted(record, options);
   if (options.output.empty())
@@ -281,6 +300,7 @@ int run(BenchOptions options) {
   }
   if (options.quick)
     options.protocol.warmup_runs = 1, options.protocol.timed_runs = 2, options.protocol.max_new_tokens = 32;
+  check_outputs(options);
   if (options.real_fill) options.sweep.synthetic_fill = false;
   if (options.against.api_key.empty()) options.against.api_key = environment().openai_api_key;
   const ordered_json record = options.against.url.empty() ? measure_model(options) : measure_endpoint(options);

@@ -85,13 +85,18 @@ class Conversation {
     session::apply_settings(settings_, request);
     request.messages = messages_;
     request.context = loaded_.engine().options().max_context;  // one RoPE table for the whole conversation
-    request.on_text = [](std::string_view text) {
+    ProgressBar bar;
+    request.on_text = [&](std::string_view text) {
+      bar.finish();
       std::fwrite(text.data(), 1, text.size(), stdout);
       std::fflush(stdout);
     };
     clear_interrupt();
     try {
-      last_ = loaded_.generate(std::move(request), &interrupted());
+      last_ = loaded_.generate(std::move(request), &interrupted(), [&](const Progress& reading) {
+        if (reading.done < reading.total) bar.show(reading);
+      });
+      bar.finish();
     } catch (...) {  // what the template refuses is not part of the conversation
       messages_.erase(messages_.end() - 1);
       throw;
@@ -147,11 +152,15 @@ bool obey(Conversation& conversation, const std::string& message) {
   const std::string command = message.substr(0, space),
                     rest = space == std::string::npos ? "" : message.substr(space + 1);
   if (command == "/exit" || command == "/quit" || command == "/bye") return false;
-  if (command == "/clear")
+  if (command == "/clear") {
     conversation.clear();
-  else if (command == "/system")
+    fmt::print("{}\n", styled("[the conversation is forgotten]", Style::kDim, stdout_is_terminal()));
+  } else if (command == "/system") {
     conversation.set_system(rest);
-  else if (command == "/retry")
+    fmt::print("{}\n", styled(rest.empty() ? "[no system message; the conversation is forgotten]"
+                                           : "[a new system message; the conversation is forgotten]",
+                              Style::kDim, stdout_is_terminal()));
+  } else if (command == "/retry")
     conversation.retry();
   else if (command == "/stats")
     fmt::print("{}\n", conversation.statistics());
@@ -165,13 +174,16 @@ bool obey(Conversation& conversation, const std::string& message) {
 int run(const ChatOptions& options) {
   session::LoadOptions load = options.model.load_options();
   load.max_sequences = 1;
-  const auto loaded = load_session(load, false);
-  if (!loaded->chat_template())
+  // What can be refused is refused before the weights are loaded.
+  const std::string& model = options.model.model;
+  if (model.empty() || session::open_chat_settings(model).chat_template.empty())
     fail(
         "{}: this model has no chat template (chat_template in tokenizer_config.json); `updraft generate` continues "
         "raw text",
-        options.model.model.empty() ? options.model.synthetic : options.model.model);
-  Conversation conversation(*loaded, options.sampling.settings_json(), options.system);
+        model.empty() ? options.model.synthetic : model);
+  const ordered_json settings = options.sampling.settings_json();
+  const auto loaded = load_session(load, false);
+  Conversation conversation(*loaded, settings, options.system);
   LineEditor editor(options.no_history ? "" : environment().cache_folder + "/chat_history");
   if (editor.editing()) fmt::print("Say something; /help lists the commands, Ctrl-D leaves.\n");
   while (const std::optional<std::string> message = read_message(editor)) {

@@ -23,6 +23,7 @@ void write_synthetic(const session::LoadOptions& options, const std::string& fol
   constexpr int64_t kShardBytes = 5'000'000'000;  // transformers' own limit
   checkpoint::write_folder(*model, folder, options.weights.dtype.value_or(model->natural_dtype()), kShardBytes,
                            [&](int64_t done, int64_t total) {
+                             stop_if_interrupted();
                              progress.done = done, progress.total = total;
                              bar.show(progress);
                            });
@@ -96,7 +97,10 @@ session::LoadOptions ModelOptions::load_options() const {
 
 std::unique_ptr<session::Session> load_session(session::LoadOptions options, bool quiet) {
   ProgressBar bar;
-  if (!quiet) options.progress = [&](const Progress& progress) { bar.show(progress); };
+  options.progress = [&](const Progress& progress) {
+    stop_if_interrupted();
+    if (!quiet) bar.show(progress);
+  };
   std::unique_ptr<session::Session> loaded = session::Session::load(options);
   bar.finish();
   if (!quiet) {

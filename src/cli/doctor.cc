@@ -43,7 +43,10 @@ void add_doctor(CLI::App& app, int& exit_code) {
     const bool chinese = options->language.empty() ? environment().chinese : options->language == "zh";
     const auto language = chinese ? measure::Language::kChinese : measure::Language::kEnglish;
     ProgressBar bar;
-    const measure::Diagnosis diagnosis = measure::diagnose(doctor, [&](const Progress& p) { bar.show(p); });
+    const measure::Diagnosis diagnosis = measure::diagnose(doctor, [&](const Progress& p) {
+      stop_if_interrupted();
+      bar.show(p);
+    });
     bar.finish();
     if (options->json)
       fmt::print("{}\n", measure::diagnosis_json(diagnosis, language)

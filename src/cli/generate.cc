@@ -170,16 +170,24 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
     line["prompt"] = options.prompt;
   }
   session::TextRequest request = build_request(loaded, flags, line);
+  ProgressBar bar;
   if (!options.json)
-    request.on_text = [](std::string_view text) {
+    request.on_text = [&](std::string_view text) {
+      bar.finish();
       std::fwrite(text.data(), 1, text.size(), stdout);
       std::fflush(stdout);
     };
-  const session::TextAnswer result = loaded.generate(std::move(request), &interrupted());
+  const session::TextAnswer result = loaded.generate(std::move(request), &interrupted(), [&](const Progress& reading) {
+    if (!options.json && reading.done < reading.total) bar.show(reading);
+  });
+  bar.finish();
   if (result.answer.finish_reason == engine::FinishReason::kError) fail("{}", result.answer.error);
   if (options.json) {
     ordered_json json = answer_json(result);
     json["tuning"] = loaded.tuning_source();
+    json["weights"] = loaded.packing_names();
+    json["kv_dtype"] = compute::name(loaded.engine().options().kv_dtype);
+    json["activations"] = loaded.activations();
     fmt::print("{}\n", dump_line(json));
   } else {
     fmt::print("\n");
@@ -238,9 +246,11 @@ void add_generate(CLI::App& app, int& exit_code) {
     if (!o.model.synthetic.empty() && o.prompt.empty() && !std::filesystem::exists(o.model.model))
       std::swap(o.model.model, o.prompt);
     if (o.prompt == "-") o.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-    if (!o.json_lines && o.prompt.empty() && o.ids.empty())
-      throw CLI::ValidationError("give a PROMPT, --ids or --jsonl");
+    if (int(!o.prompt.empty()) + int(!o.ids.empty()) + int(o.json_lines) != 1)
+      throw CLI::ValidationError("give exactly one of PROMPT, --ids and --jsonl");
     if (!o.system.empty() && !o.chat) throw CLI::ValidationError("--system belongs to --chat");
+    if (o.chat && o.prompt.empty())
+      throw CLI::ValidationError("--chat belongs to PROMPT (a line of --jsonl has \"messages\")");
     exit_code = run(o);
   });
 }

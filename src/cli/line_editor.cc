@@ -72,9 +72,9 @@ std::optional<std::string> LineEditor::read(const std::string& prompt) {
   int length = 0;
   const char* text = el_gets(self.edit, &length);
   if (!text || length <= 0) {
+    std::fputc('\n', stdout);
     if (!interrupted()) return std::nullopt;  // Ctrl-D
     el_reset(self.edit);
-    std::fputc('\n', stdout);
     return std::string();
   }
   line.assign(text, size_t(length));

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/json_lines.h"
+#include "session/request_settings.h"
 
 namespace updraft::cli {
 
@@ -71,6 +72,8 @@ nlohmann::ordered_json SamplingFlags::settings_json() const {
   if (ignore_eos) json["ignore_eos"] = true;
   if (include_stop) json["include_stop"] = true;
   if (greedy) json["do_sample"] = false;
+  session::TextRequest trial;
+  session::apply_settings(json, trial);
   return json;
 }
 

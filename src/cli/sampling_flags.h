@@ -18,7 +18,8 @@ struct SamplingFlags {
   bool ignore_eos = false, include_stop = false, greedy = false;
 
   void add_to(CLI::App& command);
-  nlohmann::ordered_json settings_json() const;  // only what was given; throws Error
+  // Only what was given. Throws Error for what no request could take: a command says so before it loads a model.
+  nlohmann::ordered_json settings_json() const;
 };
 
 }  // namespace updraft::cli

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 
+#include "base/error.h"
 #include "cli/environment.h"
 
 namespace updraft::cli {
@@ -24,6 +27,25 @@ extern "C" void on_interrupt(int signal_number) {
 }
 
 }  // namespace
+
+size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 100;
+}
+
+void draw_line(std::string_view line) {
+  size_t columns = terminal_columns() - 1, end = 0;
+  while (end < line.size()) {
+    size_t next = end + 1;
+    while (next < line.size() && (static_cast<unsigned char>(line[next]) & 0xc0) == 0x80) ++next;
+    const size_t width = next - end > 2 ? 2 : 1;  // at most: Chinese takes two columns, three bytes
+    if (width > columns) break;
+    columns -= width;
+    end = next;
+  }
+  fmt::print(stderr, "\r\x1b[K{}", line.substr(0, end));
+  std::fflush(stderr);
+}
 
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
@@ -55,39 +77,48 @@ ProgressBar::~ProgressBar() { finish(); }
 void ProgressBar::show(const Progress& progress) {
   if (!stderr_is_terminal()) return;
   const Clock::time_point now = Clock::now();
-  if (progress.what != what_) {
+  // A new name is the same work as long as its count goes on: a benchmark names each of its tasks.
+  if (progress.unit != unit_ || progress.total != total_ || progress.done < done_) {
     finish();
-    what_ = progress.what;
+    unit_ = progress.unit;
+    total_ = progress.total;
+    first_ = progress.done;
     started_ = now;
   }
+  done_ = progress.done;
   const double elapsed = std::chrono::duration<double>(now - started_).count();
   if (elapsed < 1 || now - drawn_ < std::chrono::milliseconds(100)) return;
   drawn_ = now;
   const auto amount = [&](double n) {
     return progress.unit == "B" ? human_bytes(n) : fmt::format("{:.0f} {}", n, progress.unit);
   };
-  const double done = double(progress.done), rate = done / elapsed;
-  std::string line = fmt::format("{}  ", progress.what);
-  if (progress.total > 0) {
-    constexpr int kWidth = 28;
-    const double fraction = std::min(1.0, done / double(progress.total));
-    const int filled = int(fraction * kWidth);
-    line += fmt::format("[{}{}] {:3.0f} %  {} of {}  {}/s", std::string(size_t(filled), '='),
-                        std::string(size_t(kWidth - filled), ' '), fraction * 100, amount(done),
-                        amount(double(progress.total)), amount(rate));
-    if (rate > 0) line += fmt::format("  {} left", human_duration((double(progress.total) - done) / rate));
+  const double done = double(progress.done), rate = double(progress.done - first_) / elapsed;
+  const std::string speed =
+      (progress.unit == "B" || rate >= 10 ? amount(rate) : fmt::format("{:.2g} {}", rate, progress.unit)) + "/s";
+  if (progress.total <= 0) {
+    draw_line(progress.done == 0 ? progress.what : fmt::format("{}  {}  {}", progress.what, amount(done), speed));
   } else {
-    line += fmt::format("{}  {}/s", amount(done), amount(rate));
+    const double total = double(progress.total), fraction = std::min(1.0, done / total);
+    std::string figures =
+        fmt::format("{:3.0f} %  {} of {}  {}", fraction * 100,
+                    progress.unit == "B" ? amount(done) : std::to_string(progress.done), amount(total), speed);
+    if (rate > 0 && done < total) figures += fmt::format("  {} left", human_duration((total - done) / rate));
+    // The bar takes what the figures leave of the line; on a narrow terminal it is the bar that goes.
+    constexpr size_t kWidest = 28, kNarrowest = 8;
+    const size_t taken = progress.what.size() + figures.size() + 6, columns = terminal_columns() - 1;
+    const size_t width = columns > taken ? std::min(columns - taken, kWidest) : 0;
+    const size_t filled = size_t(fraction * double(width));
+    const std::string bar =
+        width < kNarrowest ? "" : fmt::format("[{}{}] ", std::string(filled, '='), std::string(width - filled, ' '));
+    draw_line(fmt::format("{}  {}{}", progress.what, bar, figures));
   }
-  fmt::print(stderr, "\r\x1b[K{}", line);
-  std::fflush(stderr);
   visible_ = true;
 }
 
 void ProgressBar::finish() {
   if (visible_) fmt::print(stderr, "\r\x1b[K");
   visible_ = false;
-  what_.clear();
+  total_ = -1;
 }
 
 const std::atomic<bool>& interrupted() { return interrupt_flag; }
@@ -101,5 +132,9 @@ void watch_interrupts() {
 }
 
 void clear_interrupt() { interrupt_flag = false; }
+
+void stop_if_interrupted() {
+  if (interrupted()) fail("interrupted");
+}
 
 }  // namespace updraft::cli

@@ -21,6 +21,9 @@ std::string styled(std::string_view text, Style style, bool to_terminal);
 std::string human_bytes(double bytes);
 std::string human_duration(double seconds);
 
+// Over the line of the terminal that stderr is, cut to its width so that it can be drawn over again.
+void draw_line(std::string_view line);
+
 // Draws one line on stderr, erased at the end; draws nothing where stderr is no terminal or the work is over within a
 // second.
 class ProgressBar {
@@ -34,7 +37,8 @@ class ProgressBar {
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::string what_;
+  std::string unit_;
+  int64_t total_ = -1, first_ = 0, done_ = 0;
   Clock::time_point started_{}, drawn_{};
   bool visible_ = false;
 };
@@ -43,5 +47,7 @@ class ProgressBar {
 const std::atomic<bool>& interrupted();
 void watch_interrupts();  // installs the handlers
 void clear_interrupt();   // chat: the answer was stopped, the program goes on
+// For work that has nothing to give when it is stopped: throws Error, and the exit code is that of an interruption.
+void stop_if_interrupted();
 
 }  // namespace updraft::cli

@@ -53,6 +53,7 @@ DiskProbe probe_disk(const std::string& folder, int64_t bytes) {
     return probe;
   }
   probe.free_bytes = int64_t(space.f_bavail) * int64_t(space.f_frsize);
+  if (bytes <= 0) return probe;
   if (probe.free_bytes < 2 * bytes) {
     probe.problem = "too little free space to measure";
     return probe;

@@ -43,6 +43,10 @@ class Doctor {
   }
 
  private:
+  // Work that cannot say how far it is.
+  void stage(const char* what) const {
+    if (progress_) progress_({what, 0, 0, "stages"});
+  }
   void add(Finding finding) { out_.findings.push_back(std::move(finding)); }
 
   // Which shapes of model were tuned on this processor, with this version.
@@ -171,6 +175,7 @@ class Doctor {
                           gigabytes(row["read_bandwidth_bytes_per_second"].get<double>()), row["threads"].get<int>());
     add({Level::kOk, "read_bandwidth", "reads memory at " + list + " threads", "内存读带宽 " + list + " 线程", "", ""});
 
+    stage("measuring arithmetic peaks");
     std::string peaks;
     for (const int threads : counts.empty() ? std::vector<int>{all} : std::vector<int>{1, all})
       for (const compute::Peak& peak : compute::probe_peaks(threads)) {
@@ -184,6 +189,7 @@ class Doctor {
     add({Level::kOk, "peaks", fmt::format("peaks with {} threads: {}", all, peaks),
          fmt::format("{} 线程峰值: {}", all, peaks), "", ""});
 
+    stage("measuring first touch and copies");
     const compute::MemoryRates r = compute::probe_memory_rates(all);
     out_.figures["first_touch_bytes_per_second"] = r.first_touch_bytes_per_second;
     out_.figures["first_touch_huge_pages_bytes_per_second"] = r.first_touch_huge_bytes_per_second;
@@ -198,6 +204,7 @@ class Doctor {
   }
 
   void disk() {
+    if (options_.measure) stage("measuring the disk");
     const DiskProbe probe =
         options_.measure ? probe_disk(options_.disk_folder, int64_t(512) << 20) : probe_disk(options_.disk_folder, 0);
     out_.figures["disk"] = {{"folder", options_.disk_folder}, {"free_bytes", probe.free_bytes}};
@@ -216,10 +223,14 @@ class Doctor {
       f.chinese += fmt::format("; 读 {}/s, 写 {}/s", gigabytes(probe.read_bytes_per_second),
                                gigabytes(probe.write_bytes_per_second));
     }
-    if (!probe.problem.empty() || probe.free_bytes < kMistralBytes) {
+    if (!probe.problem.empty()) {
       f.level = Level::kNote;
-      if (!probe.problem.empty())
-        f.english += "; not measured: " + probe.problem, f.chinese += "; 未能测速: " + probe.problem;
+      f.english += "; not measured: " + probe.problem, f.chinese += "; 未能测速: " + probe.problem;
+      f.remedy_english = "measure a folder that can be written and has 1 GB free (--disk /path, UPDRAFT_CACHE=/path)";
+      f.remedy_chinese = "请指定可写且有 1 GB 空间的目录 (--disk /path, UPDRAFT_CACHE=/path)";
+    }
+    if (probe.free_bytes < kMistralBytes) {
+      f.level = Level::kNote;
       f.remedy_english = "Mistral-7B in 16 bit takes 15 GB: free space, or keep models elsewhere (UPDRAFT_CACHE=/path)";
       f.remedy_chinese = "16 位的 Mistral-7B 约需 15 GB: 请清理空间或改用其他目录 (UPDRAFT_CACHE=/path)";
     }
@@ -246,36 +257,45 @@ class Doctor {
       return;
     }
     const int64_t available = system_memory().available_bytes;
+    const bool as_integers = opened != nullptr && std::any_of(opened->tensors().begin(), opened->tensors().end(),
+                                                              [](const auto& t) { return t.integers.has_value(); });
+    const model::WeightChoice automatic, as_stored{natural, {}};
+    std::vector<model::WeightChoice> choices = session::usual_choices();
+    if (as_integers) choices.insert(choices.begin(), automatic);
     bool any = false;
     std::string english, chinese;
-    for (const model::WeightChoice& choice : session::usual_choices()) {
+    for (const model::WeightChoice& choice : choices) {
       const session::MemoryPlan plan =
           session::plan_memory(config, opened.get(), natural, choice, compute::KvType::kF16, options_.context);
-      const bool fits = plan.total_bytes <= available;
+      const bool fits = plan.total_bytes <= available, is_natural = choice == (as_integers ? automatic : as_stored);
       any = any || fits;
       ordered_json figure = {{"weights_bytes", plan.weights_bytes},
                              {"kv_bytes", plan.kv_bytes},
                              {"total_bytes", plan.total_bytes},
                              {"fits", fits},
-                             {"natural", choice == model::WeightChoice{natural, {}}}};
-      std::string ceiling;
+                             {"natural", is_natural}};
+      std::string most_english, most_chinese;
       if (bandwidth_ > 0) {
         const double most = bandwidth_ / double(plan.streamed_bytes);
         figure["ceiling_tokens_per_second"] = most;
-        ceiling = fmt::format(" <= {:.3g} tok/s", most);
+        most_english = fmt::format("at most {:.3g} tok/s", most), most_chinese = fmt::format("至多 {:.3g} tok/s", most);
       }
       out_.figures["model"]["packings"][name(choice)] = figure;
-      english += fmt::format("{}{} {} {}{}", english.empty() ? "" : ", ", name(choice),
-                             gigabytes(double(plan.total_bytes)), fits ? "fits" : "does not fit", ceiling);
-      chinese += fmt::format("{}{} {} {}{}", chinese.empty() ? "" : ", ", name(choice),
-                             gigabytes(double(plan.total_bytes)), fits ? "放得下" : "放不下", ceiling);
+      const std::string needs =
+          fmt::format("\n          {:<5} {:>9}", name(choice), gigabytes(double(plan.total_bytes)));
+      english += fmt::format("{}  {:<12}  {:<18} {}", needs, fits ? "fits" : "does not fit", most_english,
+                             is_natural ? "(as stored)" : "");
+      chinese += fmt::format("{}  {}  {:<18} {}", needs, fits ? "放得下" : "放不下", most_chinese,
+                             is_natural ? "(按存储类型)" : "");
+      for (std::string* text : {&english, &chinese}) text->erase(text->find_last_not_of(' ') + 1);
     }
     out_.figures["model"]["name"] = options_.model;
     out_.figures["model"]["context"] = options_.context;
     Finding f{any ? Level::kOk : Level::kProblem,
               "model",
-              fmt::format("{} at {} tokens of context: {}", options_.model, options_.context, english),
-              fmt::format("{} (上下文 {} 词元): {}", options_.model, options_.context, chinese),
+              fmt::format("{} with {} tokens of context (weights + KV in f16 + 300 MB):{}", options_.model,
+                          options_.context, english),
+              fmt::format("{}, 上下文 {} 词元 (权重 + f16 KV + 300 MB):{}", options_.model, options_.context, chinese),
               "",
               ""};
     if (!any) {

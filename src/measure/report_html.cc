@@ -44,6 +44,7 @@ th,td { padding:.35rem .6rem; border-bottom:1px solid var(--line); text-align:ri
 th:first-child,td:first-child { text-align:left; } tr.total td { font-weight:700; border-top:2px solid var(--soft); }
 .facts td { text-align:left; white-space:normal; } .facts td:first-child { color:var(--soft); width:11rem; }
 .note { border-left:4px solid var(--second); background:var(--panel); padding:.5rem .9rem; margin:.8rem 0; }
+.caption { color:var(--soft); margin:1rem 0 .3rem; }
 details { background:var(--panel); padding:.6rem 1rem; margin:.4rem 0; border-radius:6px; } summary { cursor:pointer; } pre { white-space:pre-wrap; font:inherit; }
 svg { width:100%; height:auto; } svg text { fill:var(--ink); font-size:13px; } svg .soft { fill:var(--soft); } svg .grid { stroke:var(--line); }
 )";
@@ -105,7 +106,12 @@ std::string task_chart(const ordered_json& record, Language language) {
     bar.text = fmt::format("{:.2f} tok/s", bar.value);
     bars.push_back(std::move(bar));
   }
-  return bar_chart(bars);
+  const std::string chart = bar_chart(bars);
+  if (chart.empty()) return "";
+  return fmt::format("<p class=\"caption\">{}</p>\n{}",
+                     language == Language::kChinese ? "每秒词元数; 橙色: 95 % 置信区间"
+                                                    : "Tokens per second; orange: 95 % confidence interval",
+                     chart);
 }
 
 // A point under the roofline: operations per byte read, and operations per second.
@@ -227,12 +233,13 @@ std::string gap_chart(const ordered_json& record, Language language) {
     out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"var(--accent)\"/>",
                        kLeft + i * kWidth / kBins, 190 - height, kWidth / kBins - 2, height);
   }
+  int line = 0;  // the two may lie close together: their texts stand on lines of their own
   for (const auto& [share, name] : {std::pair{0.5, "p50"}, std::pair{0.95, "p95"}}) {
     const double at = kLeft + std::clamp((percentile(gaps, share) - low) / (high - low), 0.0, 1.0) * kWidth;
     out += fmt::format(
         "<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"6\" y2=\"190\" stroke=\"var(--second)\" stroke-width=\"2\"/><text "
-        "x=\"{1:.1f}\" y=\"16\">{2} {3:.2f} ms</text>",
-        at, at + 5, name, percentile(gaps, share));
+        "x=\"{1:.1f}\" y=\"{4}\">{2} {3:.2f} ms</text>",
+        at, at + 5, name, percentile(gaps, share), 16 + 16 * line++);
   }
   out += fmt::format(
       "<text class=\"soft\" x=\"{}\" y=\"212\">{:.2f} ms</text><text class=\"soft\" x=\"{}\" y=\"212\" "

@@ -19,7 +19,7 @@ Rig::Rig(session::Session& loaded, int64_t sequences, int64_t context, uint64_t 
       vocabulary_(loaded.checkpoint().config().vocabulary_size),
       seed_(seed) {
   if (pages_each_ * sequences > workspace_.kv->pages)
-    fail("this sweep needs {} KV tokens and the cache holds {}: lower --depth or --batch, or raise --kv-tokens",
+    fail("this sweep needs {} KV tokens and the cache holds {}: lower --depth or --batch",
          pages_each_ * page_tokens_ * sequences, workspace_.kv->pages * page_tokens_);
   ropes_.tables = {model::make_rope_table(loaded.checkpoint().config(), context, context)};
 }

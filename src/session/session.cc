@@ -1,5 +1,7 @@
 #include "session/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -7,6 +9,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/system_memory.h"
+#include "session/memory_plan.h"
 
 namespace updraft::session {
 namespace {
@@ -39,10 +42,36 @@ bool has_tokenizer(const fs::path& folder) {
   return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model");
 }
 
-// What the KV cache may hold when nobody said: the longest context for every sequence, cut to 80 % of the memory left.
-int64_t default_kv_tokens(const compute::KvGeometry& kv, int64_t context, int64_t sequences) {
+// What the KV cache holds when only the context is known: the longest one for every sequence, cut to 80 % of the memory
+// left, but not below one sequence of the context that was asked for.
+int64_t default_kv_tokens(const compute::KvGeometry& kv, int64_t longest, int64_t sequences, int64_t asked) {
   const int64_t affordable = system_memory().available_bytes / 5 * 4 / std::max<int64_t>(kv.bytes_per_token(), 1);
-  return std::max<int64_t>(std::min(context * sequences, affordable), 64);
+  return std::max<int64_t>({std::min(longest * sequences, affordable), asked, 64});
+}
+
+std::string gigabytes(int64_t bytes) { return fmt::format("{:.1f} GB", double(bytes) / 1e9); }
+
+// Linux grants memory that it does not have and kills the process that fills it: what cannot fit is refused before a
+// weight is read.
+void refuse_too_large(const checkpoint::Checkpoint& opened, const model::WeightChoice& choice, compute::KvType kv) {
+  const int64_t available = system_memory().available_bytes, needed = plan_memory(opened, choice, kv, 0).weights_bytes;
+  if (needed <= available) return;
+  std::string fitting;
+  for (const model::WeightChoice& other : usual_choices())
+    if (const int64_t bytes = plan_memory(opened, other, kv, 0).weights_bytes; bytes <= available)
+      fitting += fmt::format("{}--dtype {} ({})", fitting.empty() ? "" : " or ", name(other), gigabytes(bytes));
+  fail("The weights take {} with --dtype {}, and {} of memory are available; {}", gigabytes(needed), name(choice),
+       gigabytes(available),
+       fitting.empty() ? "a smaller model or a machine with more memory is needed." : fitting + " would fit.");
+}
+
+void refuse_large_cache(const compute::KvGeometry& kv, int64_t tokens) {
+  const int64_t available = system_memory().available_bytes, per_token = std::max<int64_t>(kv.bytes_per_token(), 1);
+  if (tokens <= available / per_token) return;
+  fail(
+      "A KV cache of {} tokens takes {} B for each of them, and {} of memory are available beside the weights; ask for "
+      "less context (--context) or depth, or keep the cache smaller (--kv-dtype int8).",
+      tokens, per_token, gigabytes(available));
 }
 
 std::string_view packing_name(const model::DecoderWeights& weights) {
@@ -177,9 +206,11 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   if (options.exact) machine_options.activations = compute::Activations::kF32;
   auto machine = compute::make_machine(options.device, machine_options);
 
+  const model::WeightChoice choice = weight_choice(options, opened);
+  refuse_too_large(opened, choice, options.kv_dtype);
   Progress progress{"loading weights", 0, 0, "B"};
   model::DecoderWeights weights =
-      model::load_decoder_weights(opened, *machine, weight_choice(options, opened), [&](int64_t done, int64_t total) {
+      model::load_decoder_weights(opened, *machine, choice, [&](int64_t done, int64_t total) {
         progress.done = done, progress.total = total;
         if (options.progress) options.progress(progress);
       });
@@ -205,9 +236,11 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   // it.
   const int64_t longest = options.context.value_or(std::max(opened.config().max_context, options.kv_tokens));
   session->context_ = options.context;
-  engine_options.kv_tokens =
-      options.kv_tokens > 0 ? options.kv_tokens
-                            : default_kv_tokens(decoder.kv_geometry(options.kv_dtype), longest, options.max_sequences);
+  const compute::KvGeometry kv = decoder.kv_geometry(options.kv_dtype);
+  engine_options.kv_tokens = options.kv_tokens > 0
+                                 ? options.kv_tokens
+                                 : default_kv_tokens(kv, longest, options.max_sequences, options.context.value_or(0));
+  refuse_large_cache(kv, engine_options.kv_tokens);
   engine_options.max_context = std::min(longest, engine_options.kv_tokens);
   session->engine_ = std::make_unique<engine::Engine>(std::move(machine), std::move(decoder), engine_options);
   session->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
@@ -306,11 +339,18 @@ std::unique_ptr<Generation> Session::submit(TextRequest request) {
   return generation;
 }
 
-TextAnswer Session::generate(TextRequest request, const std::atomic<bool>* cancelled) {
+TextAnswer Session::generate(TextRequest request, const std::atomic<bool>* cancelled, const ProgressCallback& reading) {
   const std::unique_ptr<Generation> generation = submit(std::move(request));
+  const engine::EngineStatistics before = engine_->statistics();
+  Progress progress{"reading the prompt", 0, int64_t(generation->prompt_ids_.size()), "tokens"};
+  if (reading) reading(progress);
   while (!generation->finished()) {
     if (cancelled && cancelled->load(std::memory_order_relaxed)) generation->cancel();
     engine_->step();
+    if (!reading || progress.done >= progress.total) continue;
+    const engine::EngineStatistics now = engine_->statistics();
+    progress.done = now.rows - before.rows + now.prefix_hit_tokens - before.prefix_hit_tokens;
+    reading(progress);
   }
   return generation->take();
 }

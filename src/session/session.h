@@ -133,8 +133,9 @@ class Session {
 
   // Queues a request; engine().step() moves it on. Throws Error or TemplateError for one that cannot be built.
   std::unique_ptr<Generation> submit(TextRequest);
-  // One request to its end, on this thread; `cancelled` is looked at between steps.
-  TextAnswer generate(TextRequest, const std::atomic<bool>* cancelled = nullptr);
+  // One request to its end, on this thread; `cancelled` is looked at between steps. `reading` is told how much of the
+  // prompt is computed, with done == total after the step that ends it.
+  TextAnswer generate(TextRequest, const std::atomic<bool>* cancelled = nullptr, const ProgressCallback& reading = {});
 
  private:
   Session() = default;

@@ -218,6 +218,7 @@ class Chat(unittest.TestCase):
         terminal = self.terminal(*self.flags)
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)
+        self.assertRegex(terminal.text, r"\n$")  # the shell's prompt gets a line of its own
 
 
 if __name__ == "__main__":

@@ -51,6 +51,9 @@ class ExitCodes(unittest.TestCase):
         self.check(2, "bench", "--format", "pdf", says=["--format", "pdf"])
         self.check(2, "generate", find_golden(TINY), "--ids", "1", "--threads", "-3", says=["--threads"])
         self.check(2, "generate", find_golden(TINY), "--ids", "1", "--system", "x", says=["--chat"])
+        for more in (["hello", "--ids", "1"], ["hello", "--jsonl"], ["--ids", "1", "--jsonl"]):  # nothing is ignored
+            self.check(2, "generate", find_golden(TINY), *more, says=["exactly one of PROMPT, --ids and --jsonl"])
+        self.check(2, "generate", find_golden(TINY), "--ids", "1", "--chat", says=["--chat"])
 
     def test_missing_folder(self):
         for command in (["generate", "/no/such/model", "hello"], ["chat", "/no/such/model"],
@@ -90,8 +93,21 @@ class ExitCodes(unittest.TestCase):
         self.check(1, "generate", model, *ids, "--logit-bias", "7", says=["--logit-bias"])
         self.check(1, "generate", "--synthetic", "no-such-shape", *ids, says=["no-such-shape"])
         self.check(1, "bench", model, "--tasks", "juggling", "--quick", says=["juggling", "chinese_qa"])
+        # Refused before a weight is read: nothing of the model is said yet.
+        for arguments in (["generate", model, *ids, "--top-p", "1.5"], ["bench", model, "--tasks", "juggling"],
+                          ["bench", model, "--html", "/no/such/folder/report.html"],
+                          ["bench", model, "--record", "/no/such/folder/a.json"]):
+            self.assertNotIn("loaded in", self.check(1, *arguments).stderr, arguments)
         self.check(1, "bench", "--compare", "/no/a.json", "/no/b.json", says=["/no/a.json"])
         self.check(1, "bench", "--replay", str(model / "config.json"), says=["config.json", "run record"])
+
+    def test_what_memory_cannot_hold(self):
+        """Said before it is loaded: Linux would grant the memory and kill the program while it fills it."""
+        done = self.check(1, "generate", "--synthetic", "mistral-7b:layers=64,intermediate=4000000", "--dtype", "f32", "--ids", "1,2",
+                          says=["--dtype f32", "GB", "of memory are available"])
+        self.assertNotIn("loaded in", done.stderr)
+        self.check(1, "generate", "--synthetic", "tiny:layers=100", "--ids", "1,2", "--max-new-tokens", 2_000_000_000,
+                   says=["KV cache", "--context", "--kv-dtype int8"])
 
     def test_no_tokenizer(self):
         model = find_golden(TINY)
@@ -147,6 +163,23 @@ class ExitCodes(unittest.TestCase):
         self.assertTrue(all(f["remedy"] for f in problems), problems)
         chinese = run("doctor", "--quick", "--lang", "zh").stdout
         self.assertRegex(chinese, "[\u4e00-\u9fff]")
+        done = run("doctor", "mistral-8b", "--quick", "--json")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("mistral-8b: there is neither a file nor a known model", done.stdout)
+
+    def test_doctor_of_a_model(self):
+        """Whether it fits in each packing; one of them is what --dtype auto keeps."""
+        # (known name or file, what is stored)
+        for model, stored in (("Mistral-7B", "bf16"), (find_golden("gguf/llama.gguf"), "auto"), (find_golden(TINY), "bf16")):
+            with self.subTest(model):
+                figures = json.loads(run("doctor", model, "--quick", "--json").stdout)["figures"]["model"]
+                natural = [name for name, plan in figures["packings"].items() if plan["natural"]]
+                self.assertEqual(natural, [stored])
+                for plan in figures["packings"].values():
+                    self.assertEqual(plan["total_bytes"], plan["weights_bytes"] + plan["kv_bytes"] + 300_000_000)
+                text = run("doctor", model, "--quick").stdout
+                self.assertRegex(text, rf"\n +{stored} +[\d.]+ [MG]B  (fits|does not fit) +\(as stored\)\n")
+                self.assertNotIn("not measured", text)  # --quick was told so
 
 
 class Inspect(unittest.TestCase):
@@ -304,6 +337,8 @@ class Generate(unittest.TestCase):
             chat = json.loads(run_ok("generate", model, "--chat", "你好", "--system", "Be brief.", *flags).stdout)
             raw = json.loads(run_ok("generate", model, "--ids", ",".join(map(str, ids)), *flags).stdout)
             self.assertEqual((chat["ids"], chat["prompt_tokens"]), (raw["ids"], len(ids)))
+            self.assertEqual((chat["weights"], chat["kv_dtype"]), ("f32", "f16"))
+            self.assertTrue(chat["activations"])
             for field in ("time_to_first_token_s", "prefill_tokens_per_second", "decode_tokens_per_second"):
                 self.assertGreater(chat["timings"][field], 0)
 

@@ -1,7 +1,13 @@
-// What a session says of the model it opened.
+// What a session says of the model it opened, of its prompt, and of what memory cannot hold.
 #include "session/session.h"
 
 #include <gtest/gtest.h>
+
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
 
 namespace updraft::session {
 namespace {
@@ -15,6 +21,65 @@ TEST(ModelName, IsThatOfTheFolderFileOrRepository) {
   EXPECT_EQ(model_name(cache + "gpt2/snapshots/0123456789/"), "gpt2");
   EXPECT_EQ(model_name(cache + "org--x/snapshots/0123456789/x.gguf"), "x.gguf");
   EXPECT_EQ(model_name("/models/snapshots/0123456789"), "0123456789");
+}
+
+LoadOptions small_steps() {
+  LoadOptions options;
+  options.synthetic = "tiny";
+  options.max_rows = 64;
+  options.max_sequences = 1;
+  options.context = 512;
+  return options;
+}
+
+TextRequest request_of(std::vector<int32_t> ids) {
+  TextRequest request;
+  request.ids = std::move(ids);
+  request.max_new_tokens = 4;
+  request.ignore_eos = true;
+  return request;
+}
+
+std::vector<int64_t> read_prompt(Session& session, const std::vector<int32_t>& ids) {
+  std::vector<int64_t> done;
+  session.generate(request_of(ids), nullptr, [&](const Progress& progress) {
+    EXPECT_EQ(progress.total, int64_t(ids.size()));
+    done.push_back(progress.done);
+  });
+  return done;
+}
+
+TEST(Session, TellsHowMuchOfThePromptIsRead) {
+  const auto session = Session::load(small_steps());
+  std::vector<int32_t> ids(200);
+  std::iota(ids.begin(), ids.end(), 1);
+  EXPECT_EQ(read_prompt(*session, ids), (std::vector<int64_t>{0, 64, 128, 192, 200}));
+  // Three full pages are kept from before: they are read at once.
+  const std::vector<int64_t> again = read_prompt(*session, ids);
+  EXPECT_EQ(again, (std::vector<int64_t>{0, 200}));
+}
+
+std::string refusal(const LoadOptions& options) {
+  try {
+    Session::load(options);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(Session, RefusesWhatMemoryCannotHold) {
+  LoadOptions weights = small_steps();
+  weights.synthetic = "mistral-7b:layers=64,intermediate=4000000";
+  weights.weights.dtype = DType::kF32;
+  EXPECT_NE(refusal(weights).find("--dtype f32"), std::string::npos) << refusal(weights);
+  LoadOptions cache = small_steps();
+  cache.synthetic = "tiny:layers=100";
+  cache.context = 2'000'000'000;
+  EXPECT_NE(refusal(cache).find("2000000000 tokens"), std::string::npos) << refusal(cache);
+  cache.context.reset();
+  cache.kv_tokens = 2'000'000'000;
+  EXPECT_NE(refusal(cache).find("2000000000 tokens"), std::string::npos) << refusal(cache);
 }
 
 }  // namespace
