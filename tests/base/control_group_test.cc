@@ -1,10 +1,12 @@
 #include "base/control_group.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <string>
 
 namespace updraft {
 namespace {
@@ -13,7 +15,7 @@ namespace fs = std::filesystem;
 
 class ControlGroup : public testing::Test {
  protected:
-  ControlGroup() : folder_(fs::path(testing::TempDir()) / "control_group") {
+  ControlGroup() : folder_(fs::path(testing::TempDir()) / ("control_group" + std::to_string(getpid()))) {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
