@@ -11,15 +11,19 @@ venv=${XDG_CACHE_HOME:-$HOME/.cache}/updraft/oracles
 if [ ! -x "$venv/bin/python" ]; then python3 -m venv "$venv"; fi
 "$venv/bin/pip" -q --disable-pip-version-check install -r tools/oracles.txt ||
   echo "    the package registry did not answer: tests whose package is missing are skipped by name"
-passed=0 skipped=0
-for script in tests/differential/*.py; do
-  [ "$(head -c 2 "$script")" = "#!" ] || continue  # a module of another script
-  status=0
-  output=$("$venv/bin/python" "$script" "$updraft" 2>&1) || status=$?
+run_oracle() {
+  local status=0 output
+  output=$("$venv/bin/python" "$1" "$updraft" 2>&1) || status=$?
   case $status in
-    0) passed=$((passed + 1)); printf '    passed  %s: %s\n' "$(basename "$script")" "$(tail -n 1 <<<"$output")" ;;
-    77) skipped=$((skipped + 1)); printf '    SKIPPED %s: %s\n' "$(basename "$script")" "$(tail -n 1 <<<"$output")" ;;
-    *) printf '%s\n' "$output" | tail -n 40; echo "failed: $script" >&2; exit 1 ;;
+    0) printf '    passed  %s: %s\n' "$(basename "$1")" "$(tail -n 1 <<<"$output")" ;;
+    77) printf '    SKIPPED %s: %s\n' "$(basename "$1")" "$(tail -n 1 <<<"$output")" ;;
+    *) printf '%s\nfailed: %s\n' "$(tail -n 40 <<<"$output")" "$1"; return 255 ;;
   esac
-done
-echo "    oracles: $passed passed, $skipped skipped"
+}
+export -f run_oracle
+export venv updraft
+log=$(mktemp)
+# Those that begin with "#!"; the others are modules of theirs.
+grep -lE '^#!' tests/differential/*.py | xargs -P "$(nproc)" -I{} bash -c 'run_oracle {}' | tee "$log"
+echo "    oracles: $(grep -c '^    passed' "$log") passed, $(grep -c '^    SKIPPED' "$log" || true) skipped"
+rm -f "$log"

@@ -231,7 +231,7 @@ class PercentFormatter {
       if (close == std::string::npos) refuse("incomplete format key");
       if (!arguments_.is_dict()) refuse("format requires a mapping");
       const Value* found = arguments_.dict().find(std::string_view(text).substr(i + 1, close - i - 1));
-      if (!found) refuse("{}", quoted(std::string_view(text).substr(i + 1, close - i - 1)));
+      if (!found) refuse("{}", quoted_text(std::string_view(text).substr(i + 1, close - i - 1)));
       named = *found;
       i = close + 1;
     }
@@ -432,7 +432,7 @@ class BraceFormatter {
     for (const auto& [key, value] : arguments_.named) {
       if (key == name) return value;
     }
-    refuse("{}", quoted(name));
+    refuse("{}", quoted_text(name));
   }
 
   static bool is_number(std::string_view text) {

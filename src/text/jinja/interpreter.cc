@@ -119,7 +119,8 @@ Value Interpreter::item(const Value& object, const Value& index) {
     return Value::undefined(fmt::format("{} has no element {}", qualified_type_name(object), representation(index)));
   }
   if (std::optional<Value> found = find_attribute(*this, object, index.text())) return *found;
-  return Value::undefined(fmt::format("'{}' has no attribute {}", qualified_type_name(object), quoted(index.text())));
+  return Value::undefined(
+      fmt::format("'{}' has no attribute {}", qualified_type_name(object), quoted_text(index.text())));
 }
 
 Value Interpreter::call(const Value& callee, const Arguments& arguments) {

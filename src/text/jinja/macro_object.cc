@@ -7,7 +7,7 @@
 namespace updraft::text::jinja {
 
 std::string MacroObject::representation(int) const {
-  return macro_->name.empty() ? "<Macro anonymous>" : "<Macro " + quoted(macro_->name) + ">";
+  return macro_->name.empty() ? "<Macro anonymous>" : "<Macro " + quoted_text(macro_->name) + ">";
 }
 
 std::optional<Value> MacroObject::attribute(std::string_view name) {
@@ -42,11 +42,11 @@ MacroBinding bind_macro(const MacroDefinition& macro, const Arguments& given) {
     } else if (macro.uses_kwargs) {
       rest.set(Value(name), value);
     } else {
-      refuse("macro {} takes no keyword argument {}", quoted(macro.name), quoted(name));
+      refuse("macro {} takes no keyword argument {}", quoted_text(macro.name), quoted_text(name));
     }
   }
   if (given.positional.size() > taken && !macro.uses_varargs) {
-    refuse("macro {} takes not more than {} argument(s)", quoted(macro.name), macro.parameters.size());
+    refuse("macro {} takes not more than {} argument(s)", quoted_text(macro.name), macro.parameters.size());
   }
   binding.caller = caller ? *caller : Value::undefined("No caller defined");
   binding.kwargs = Value::dict(std::move(rest));

@@ -44,7 +44,7 @@ void append_representation(std::string& out, const Value& value, int depth) {
       out += "Undefined";
       break;
     case Value::Kind::kString:
-      out += value.is_markup() ? "Markup(" + quoted(value.text()) + ")" : quoted(value.text());
+      out += value.is_markup() ? "Markup(" + quoted_text(value.text()) + ")" : quoted_text(value.text());
       break;
     case Value::Kind::kList:
       out += '[';
@@ -261,7 +261,7 @@ std::string representation(const Value& value, int depth) {
   return out;
 }
 
-std::string quoted(std::string_view text) {
+std::string quoted_text(std::string_view text) {
   bool has_single = text.find('\'') != std::string_view::npos;
   char quote = has_single && text.find('"') == std::string_view::npos ? '"' : '\'';
   std::string out(1, quote);

@@ -11,7 +11,7 @@ namespace updraft::text::jinja {
 
 std::string to_text(const Value&);                        // str(): what {{ }} prints
 std::string representation(const Value&, int depth = 0);  // repr(); depth: of the values around it
-std::string quoted(std::string_view text);                // repr() of a string
+std::string quoted_text(std::string_view text);           // repr() of a string
 std::string float_text(double value);                     // repr() of a float
 std::string escape_html(std::string_view text);
 
