@@ -211,7 +211,7 @@ int run(GenerateOptions options) {
     const int64_t new_tokens = options.sampling.max_new_tokens.value_or(kDefaultNewTokens);
     load.kv_tokens = int64_t(parse_ids(options.ids).size()) + new_tokens;
   }
-  const auto loaded = load_session(load, options.json || options.json_lines);
+  const auto loaded = load_session(load, options.json);
   return options.json_lines ? run_lines(*loaded, flags) : run_one(*loaded, options, flags);
 }
 
