@@ -203,7 +203,7 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
   return interrupted() ? kInterrupted : kSuccess;
 }
 
-int run(GenerateOptions options) {
+int run(const GenerateOptions& options) {
   session::LoadOptions load = options.model.load_options();
   load.max_sequences = options.json_lines ? options.batch : 1;
   const ordered_json flags = options.sampling.settings_json();

@@ -5,6 +5,7 @@
 #include <deque>
 #include <exception>
 #include <thread>
+#include <utility>
 
 #include "hub/blame.h"
 #include "hub/digest.h"
@@ -86,7 +87,7 @@ void Transfer::tell(const std::string& sentence) {
 
 void Transfer::stop(std::exception_ptr failure) {
   const std::lock_guard<std::mutex> guard(mutex_);
-  if (!failure_) failure_ = failure;
+  if (!failure_) failure_ = std::move(failure);
   stopped_ = true;
   abort_ = true;
   changed_.notify_all();
@@ -104,6 +105,7 @@ TransferResult Transfer::run() {
   std::vector<std::thread> threads;
   // A copy: drivers count themselves out while others are still being started.
   const int drivers = drivers_ = std::max(1, std::min(settings_.files_in_parallel, int(plan_.tasks.size())));
+  threads.reserve(size_t(drivers));
   for (int i = 0; i < drivers; ++i)
     threads.emplace_back([this] {
       guarded(&Transfer::drive);
