@@ -341,8 +341,7 @@ void multiply_as(const IntegerProduct& p) {
 // instruction. Measured with AVX-512 VNNI, one thread of a Granite Rapids class Xeon beside other load, 256 tokens,
 // operands in L2, per cent of the VNNI peak: int8 77, int4 70, with offsets 74 and 66; groups of 32: 51 and 48. Few
 // tokens from memory: prefetch_distance.h; 16 int8 tokens, two threads of Emerald Rapids: 24 GB/s, 57 % of the peak.
-// Guarded by tests/compute/integer_test.cc
-// (== integer_generic()).
+// Guarded by tests/compute/integer_test.cc (== integer_generic()).
 inline void multiply(const IntegerProduct& p) {
   switch (p.format.group) {
     case 128:

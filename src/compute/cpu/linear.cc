@@ -62,6 +62,8 @@ struct Linear::Shape {
   }
   int tokens(int64_t tile) const { return int(first(tile + 1) - first(tile)); }
   bool single() const { return tiles == 1; }
+  // Panels are multiplied as they are stored, while they come from memory.
+  bool streamed() const { return !on_tiles && tiles <= kStreamTiles; }
   // Activations lie block of columns after block, in a block tile after tile: what a group of panels reads again and
   // again is one piece of memory, spread evenly over the sets of L2.
   int64_t block() const { return !on_tiles ? kBlock : single() ? padded_columns : kTileBlock; }
@@ -203,9 +205,8 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
 
   const bool gated = out.end == LinearEnd::kGated;
   const int64_t outputs = gated ? w.panels / 2 : w.panels;  // in panels
-  const bool streamed = shape.tiles <= kStreamTiles && !shape.on_tiles;
-  const Streams streams(outputs, streamed ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
-  const int64_t most = streamed || shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
+  const Streams streams(outputs, shape.streamed() ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
+  const int64_t most = shape.streamed() || shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
   ranges_.reset(streams.items(), std::clamp<int64_t>(streams.items() / (team_.size() * kGroupsAThread), 1, most));
   team_.run([&](int member) {
     Scratch scratch = scratch_of(member);
@@ -246,7 +247,7 @@ void Linear::prepare(const LinearInput& in, const Shape& shape, int64_t tile, Sc
 void Linear::multiply_group(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
   if (shape.on_tiles) {
     multiply_tiles(w, group, shape, scratch);
-  } else if (shape.tiles <= kStreamTiles) {
+  } else if (shape.streamed()) {
     stream_panels(w, group, shape, scratch);
   } else {
     multiply_panels(w, group, shape, scratch);
@@ -279,6 +280,7 @@ void Linear::split_activations(const float* const* rows, const Shape& shape, int
 
 // Panels as they are: a single tile takes them whole, each of a few tiles takes its turn at a block, which stays in L1.
 void Linear::stream_panels(const CpuMatrix& w, const Group& group, const Shape& shape, Scratch& scratch) const {
+  CHECK(!is_integer(w.packing)) << "an integer packing among floats";
   const void* panels[kGroupPanels];
   StreamProduct p;
   p.panels = panels;
