@@ -143,7 +143,8 @@ void finish(benchmark::State& state, const Kernels* kernels, int threads) {
         with("attend_decode_cached_" + type, [=](benchmark::State& s) { decode(s, kernels, threads, 0, dtype); })
             ->UseManualTime()
             ->ArgName("context")
-            ->Arg(256);
+            ->Arg(256)
+            ->Arg(512);
         with("attend_decode_" + type, [=](benchmark::State& s) { decode(s, kernels, threads, kBytesToRotate, dtype); })
             ->UseManualTime()
             ->ArgName("context")

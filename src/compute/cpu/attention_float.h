@@ -87,6 +87,16 @@ UPDRAFT_INLINE inline void weigh_values(const ValueChunk<T>& chunk, const Range*
   for (int p = 0; p < Pairs; ++p) alone(p, common.end, seen[p].end);
 }
 
+// scores [Pairs][kPageTokens], kRowStride apart, times scale become the softmax's weights.
+template <int Pairs>
+void softmax_rows(float* scores, float scale, const Range* seen, float* page_max, float* page_sum) {
+  Lanes part[Pairs * kPageParts];
+  const auto at = [&](int i) { return scores + i / kPageParts * kRowStride + 16 * (i % kPageParts); };
+  unroll<Pairs * kPageParts>([&](auto i) UPDRAFT_INLINE { part[i] = Lanes::load(at(i)) * Lanes::broadcast(scale); });
+  softmax<Pairs>(part, seen, page_max, page_sum);
+  unroll<Pairs * kPageParts>([&](auto i) UPDRAFT_INLINE { part[i].store(at(i)); });
+}
+
 // Pairs [pair, pair + Pairs) of the task, the first of the block being pair_begin, take one page into their span's
 // state.
 template <class T, int Pairs, bool Ahead>
@@ -96,10 +106,8 @@ void tile(const AttendTask& task, const Page<T>& page, int64_t pair, const Scrat
   float page_max[Pairs], page_sum[Pairs];
   chains<T, Pairs, tile_width(Pairs), Ahead>(scratch.queries + in_block * kRowStride, page.keys, kPageTokens,
                                              task.head_dim, kPageTokens / kLanes, true, scratch.scores, page.next);
-  for (int p = 0; p < Pairs; ++p) {
-    seen[p] = seen_slots(task, pair + p, page.start);
-    softmax(scratch.scores + p * kRowStride, seen[p].begin, seen[p].end, task.scale, page_max + p, page_sum + p);
-  }
+  for (int p = 0; p < Pairs; ++p) seen[p] = seen_slots(task, pair + p, page.start);
+  softmax_rows<Pairs>(scratch.scores, task.scale, seen, page_max, page_sum);
   for (int64_t d = 0; d < task.padded_dim; d += kValueChunk) {
     const bool last = d + kValueChunk >= task.padded_dim;
     const char* ahead = page.next + (task.head_dim + d) * kPageTokens * int64_t(sizeof(T));

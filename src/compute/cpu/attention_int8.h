@@ -19,23 +19,23 @@ struct Quantizer {
   float scale;    // stored * scale is meant
 };
 
-// For values whose largest magnitude becomes `range`. Too small for a normal scale (under 2^-100): all zero. `largest`
-// must be the caller's maximum and `check` NaN where any value is not finite, else 0.
-inline Quantizer quantizer(float largest, float check, float range) {
-  if (check != 0 || check != check) return {0, __builtin_nanf("")};
+// For values whose largest magnitude, `largest` if all are finite, becomes `range`. Too small for a normal scale (under
+// 2^-100): all zero.
+inline Quantizer quantizer(float largest, bool finite, float range) {
+  if (!finite) return {0, __builtin_nanf("")};
   if (!(largest >= 0x1p-100f)) return {0, 0};
   return {range / largest, largest / range};
 }
 
 // Of a head row x [count].
 inline Quantizer quantizer_of_row(const float* x, int64_t count, float range) {
-  Lanes largest = Lanes::zero(), check = Lanes::zero();
+  Lanes largest = Lanes::zero(), zeros = Lanes::zero();  // of finite values; else NaN
   for (int64_t i = 0; i < count; i += kLanes) {
     const Lanes part = Lanes::load_first(x + i, int(count - i < kLanes ? count - i : kLanes));
     largest = max(largest, max(part, Lanes::zero() - part));
-    check = check + part * Lanes::zero();
+    zeros = zeros + part * Lanes::zero();
   }
-  return quantizer(max_lane(largest), sum(check), range);
+  return quantizer(max_lane(largest), all_finite(zeros), range);
 }
 
 // out[i] = x[i] * inverse, to the nearest whole number; zeros up to a multiple of 16. Returns the scale.
@@ -75,11 +75,11 @@ inline void store_value_int8(const float* v, int64_t head_dim, char* block, int6
   }
 }
 
-// c[p][n] = sum over k < count of a[p][2k] b[k][n][0] + a[p][2k + 1] b[k][n][1]; n < 16 Width. Rows of a are
-// kWholeStride apart, of c kRowStride.
-template <int Pairs, int Width, bool Ahead>
-UPDRAFT_INLINE inline void sum_products(const int16_t* a, const int8_t* b, int64_t b_stride, int64_t count, float* c,
-                                        const char* ahead) {
+// take(p, i, sums of pair p and lanes i): sum over k < count of a[p][2k] b[k][n][0] + a[p][2k + 1] b[k][n][1] for the
+// sixteen n of lanes i < Width, from `first` on. Rows of a are kWholeStride apart.
+template <int Pairs, int Width, bool Ahead, class Take>
+UPDRAFT_INLINE inline void sum_products(const int16_t* a, const int8_t* b, int64_t b_stride, int64_t count, int first,
+                                        const char* ahead, Take&& take) {
   IntLanes sums[Pairs * Width];
   unroll<Pairs * Width>([&](auto i) UPDRAFT_INLINE { sums[i] = IntLanes::zero(); });
   for (int64_t k = 0; k < count; ++k) {
@@ -96,87 +96,99 @@ UPDRAFT_INLINE inline void sum_products(const int16_t* a, const int8_t* b, int64
     });
     b += b_stride;
   }
-  unroll<Pairs * Width>(
-      [&](auto i) UPDRAFT_INLINE { sums[i].to_float().store(c + i / Width * kRowStride + 16 * (i % Width)); });
+  unroll<Pairs * Width>([&](auto i) UPDRAFT_INLINE { take(i / Width, first + i % Width, sums[i].to_float()); });
 }
 
 // The same for any number of lanes.
-template <int Pairs, int Width, bool Ahead>
+template <int Pairs, int Width, bool Ahead, class Take>
 UPDRAFT_INLINE inline void sums_of_products(const int16_t* a, const int8_t* b, int64_t b_stride, int64_t count,
-                                            int64_t lanes, float* c, const char* ahead) {
-  if (lanes >= Width) {
-    sum_products<Pairs, Width, Ahead>(a, b, b_stride, count, c, ahead);
-    for (b += 32 * Width, c += 16 * Width, lanes -= Width; lanes >= Width;
-         lanes -= Width, b += 32 * Width, c += 16 * Width)
-      sum_products<Pairs, Width, false>(a, b, b_stride, count, c, nullptr);
+                                            int first, int lanes, const char* ahead, Take&& take) {
+  if (first + Width <= lanes) {
+    sum_products<Pairs, Width, Ahead>(a, b + 32 * first, b_stride, count, first, ahead, take);
+    for (first += Width; first + Width <= lanes; first += Width)
+      sum_products<Pairs, Width, false>(a, b + 32 * first, b_stride, count, first, nullptr, take);
   }
   if constexpr (Width > 1) {
-    if (lanes > 0) sums_of_products<Pairs, Width / 2, false>(a, b, b_stride, count, lanes, c, nullptr);
+    if (first < lanes) sums_of_products<Pairs, Width / 2, false>(a, b, b_stride, count, first, lanes, nullptr, take);
   }
 }
 
-// part [kPageTokens] = row * scales, and 0 where not seen.
-UPDRAFT_INLINE inline void scale_slots(const float* row, const float* scales, Range seen, Lanes* part) {
-  unroll<kPageTokens / kLanes>(
-      [&](auto i) UPDRAFT_INLINE { part[i] = Lanes::load(row + 16 * i) * Lanes::load(scales + 16 * i); });
-  if (seen.begin == 0 && seen.end == kPageTokens) return;
-  for (int i = 0; i < int(kPageTokens) / kLanes; ++i)
-    part[i] = between({seen.begin - 16 * i, seen.end - 16 * i}, part[i], Lanes::zero());
-}
+// What the products of whole numbers with K are still to be multiplied by: K's scales a slot, the query's a pair.
+struct ScoreScales {
+  const float* slots;  // [kPageTokens]
+  float pairs[kTilePairs];
+};
 
-// exp(score - largest) [kPageTokens] of one pair, times V's scales, as 16-bit integers. Returns their scale.
-UPDRAFT_INLINE inline float quantize_weights(const float* weights, const float* scales, Range seen, int16_t* whole) {
-  constexpr int kParts = int(kPageTokens) / kLanes;
-  static_assert(kParts == 4);
-  Lanes part[kParts];
-  scale_slots(weights, scales, seen, part);
-  const Lanes largest = max(max(part[0], part[1]), max(part[2], part[3]));
-  const Lanes total = (part[0] + part[1]) + (part[2] + part[3]);
-  const Quantizer q = quantizer(max_lane(largest), sum(total * Lanes::zero()), kWholeRange);
-  unroll<kParts>([&](auto i) UPDRAFT_INLINE {
-    store_whole(q.inverse == 0 ? Lanes::zero() : part[i] * Lanes::broadcast(q.inverse), whole + 16 * i);
+// The softmax's weights times V's scales, as 16-bit integers.
+struct WholeWeights {
+  int16_t* whole;           // rows kWholeStride apart
+  float scale[kTilePairs];  // whole * scale is meant
+};
+
+// scores [Pairs][kPageTokens], kRowStride apart, become weights.
+template <int Pairs>
+void whole_softmax(const float* scores, const ScoreScales& scales, const float* value_scales, const Range* seen,
+                   float* page_max, float* page_sum, WholeWeights& weights) {
+  Lanes part[Pairs * kPageParts];
+  unroll<Pairs * kPageParts>([&](auto i) UPDRAFT_INLINE {
+    const Lanes score = Lanes::load(scores + i / kPageParts * kRowStride + 16 * (i % kPageParts));
+    part[i] =
+        score * Lanes::load(scales.slots + 16 * (i % kPageParts)) * Lanes::broadcast(scales.pairs[i / kPageParts]);
   });
-  return q.scale;
+  softmax<Pairs>(part, seen, page_max, page_sum);
+  unroll<Pairs * kPageParts>(
+      [&](auto i) UPDRAFT_INLINE { part[i] = part[i] * Lanes::load(value_scales + 16 * (i % kPageParts)); });
+  for (int p = 0; p < Pairs; ++p) {  // a slot that nobody wrote may have any scale
+    if (seen[p].begin == 0 && seen[p].end == kPageTokens) continue;
+    for (int i = 0; i < kPageParts; ++i)
+      part[p * kPageParts + i] =
+          between({seen[p].begin - 16 * i, seen[p].end - 16 * i}, part[p * kPageParts + i], Lanes::zero());
+  }
+  unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
+    const Lanes* row = part + p * kPageParts;
+    const Lanes largest = max(max(row[0], row[1]), max(row[2], row[3]));
+    const Lanes total = (row[0] + row[1]) + (row[2] + row[3]);
+    const Quantizer q = quantizer(max_lane(largest), all_finite(total), kWholeRange);
+    weights.scale[p] = q.scale;  // NaN: it matters no more what the integers are
+    unroll<kPageParts>([&](auto i) UPDRAFT_INLINE {
+      store_whole(row[i] * Lanes::broadcast(q.inverse), weights.whole + p * kWholeStride + 16 * i);
+    });
+  });
 }
 
 template <int Pairs, bool Ahead>
 void tile_int8(const AttendTask& task, const Page<int8_t>& page, int64_t pair, const Scratch& scratch) {
   const int64_t in_block = pair - task.pair_begin;
-  float page_max[Pairs], page_sum[Pairs], weight_scale[Pairs];
-  sums_of_products<Pairs, tile_width(Pairs), Ahead>(scratch.whole_queries + in_block * kWholeStride, page.keys,
-                                                    2 * kPageTokens, task.head_dim / 2, kPageTokens / kLanes,
-                                                    scratch.scores, page.next);
-  const int64_t key_lines = task.head_dim / 2 * kRowLines<int8_t>,
-                value_lines = task.padded_dim / 2 * kRowLines<int8_t>;
-  const int64_t block_lines = (task.blocks->value_bytes + task.padded_dim * kPageTokens) / 64;
-  const int64_t softmax_lines = (block_lines - key_lines - value_lines + Pairs - 1) / Pairs;
-  const char* ahead = page.next + key_lines * 64;
+  const States span = scratch.span.from(in_block);
+  Range seen[Pairs];
+  ScoreScales scales = {page.scales, {}};
   for (int p = 0; p < Pairs; ++p) {
-    float* scores = scratch.scores + p * kRowStride;
-    const Range seen = seen_slots(task, pair + p, page.start);
-    if constexpr (Ahead) {
-      for (int64_t i = 0; i < softmax_lines; ++i, ahead += 64) ask(ahead);
-    }
-    unroll<kPageTokens / kLanes>([&](auto i) UPDRAFT_INLINE {
-      (Lanes::load(scores + 16 * i) * Lanes::load(page.scales + 16 * i)).store(scores + 16 * i);
-    });
-    softmax(scores, seen.begin, seen.end, task.scale * scratch.query_scale[in_block + p], page_max + p, page_sum + p);
-    weight_scale[p] =
-        quantize_weights(scores, page.scales + kPageTokens, seen, scratch.whole_weights + p * kWholeStride);
+    seen[p] = seen_slots(task, pair + p, page.start);
+    scales.pairs[p] = task.scale * scratch.query_scale[in_block + p];
   }
+  const char* ahead = page.next;
+  sums_of_products<Pairs, tile_width(Pairs), Ahead>(
+      scratch.whole_queries + in_block * kWholeStride, page.keys, 2 * kPageTokens, task.head_dim / 2, 0, kPageParts,
+      ahead,
+      [&](int p, int i, Lanes sums) UPDRAFT_INLINE { sums.store(scratch.scores + p * kRowStride + kLanes * i); });
+  ahead += task.head_dim / 2 * kRowLines<int8_t> * 64;
+  if constexpr (Ahead) {
+    for (int64_t line = 0; line < 2 * kPageTokens * int64_t(sizeof(float)) / 64; ++line, ahead += 64) ask(ahead);
+  }
+  WholeWeights weights = {scratch.whole_weights, {}};
+  float page_max[Pairs], page_sum[Pairs];
+  whole_softmax<Pairs>(scratch.scores, scales, page.scales + kPageTokens, seen, page_max, page_sum, weights);
+  const FoldFactors factors = fold_sums(span, page_max, page_sum, Pairs);
   for (int64_t d = 0; d < task.padded_dim; d += kValueChunk) {
-    const bool last = d + kValueChunk >= task.padded_dim;
-    const int64_t dims = last ? task.padded_dim - d : kValueChunk;
-    sums_of_products<Pairs, tile_width(Pairs), Ahead>(scratch.whole_weights, page.values + d * kPageTokens, 2 * dims,
-                                                      kPageTokens / 2, dims / kLanes, scratch.page_out + d,
-                                                      ahead + d / 2 * kRowLines<int8_t> * 64);
+    const int64_t dims = d + kValueChunk < task.padded_dim ? kValueChunk : task.padded_dim - d;
+    sums_of_products<Pairs, tile_width(Pairs), Ahead>(
+        weights.whole, page.values + d * kPageTokens, 2 * dims, kPageTokens / 2, 0, int(dims / kLanes),
+        ahead + d / 2 * kRowLines<int8_t> * 64, [&](int p, int i, Lanes sums) UPDRAFT_INLINE {
+          float* out = span.out + p * kRowStride + d + kLanes * i;
+          const Lanes part = sums * Lanes::broadcast(weights.scale[p]);
+          fma(Lanes::load(out), factors.into(p), part * factors.part(p)).store(out);
+        });
   }
-  for (int p = 0; p < Pairs; ++p)
-    for (int64_t d = 0; d < task.padded_dim; d += kLanes) {
-      float* out = scratch.page_out + p * kRowStride + d;
-      (Lanes::load(out) * Lanes::broadcast(weight_scale[p])).store(out);
-    }
-  fold(scratch.span.from(in_block), {page_max, page_sum, scratch.page_out}, Pairs, task.padded_dim);
 }
 
 }  // namespace updraft::compute::cpu::UPDRAFT_ISA::attention

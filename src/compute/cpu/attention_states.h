@@ -28,12 +28,9 @@ constexpr int64_t kConvertPairs = 12;  // from more pairs than this on, an F16 p
 UPDRAFT_INLINE inline void ask(const char* p) { __builtin_prefetch(p, 0, 2); }
 
 // Lines asked for beside each row of K or V in use (a row has 16 lanes x tile width): the next block's lines are asked
-// for evenly in time, since the memory works only while requests wait. Int8 rows take little time, so a block's other
-// lines are asked for during its softmax.
+// for evenly in time, since the memory works only while requests wait.
 template <class T>
-constexpr int kRowLines = sizeof(T) == 4   ? 4
-                          : sizeof(T) == 2 ? 2
-                                           : 1;
+constexpr int kRowLines = sizeof(T) == 4 ? 4 : 2;
 
 template <class T>
 UPDRAFT_INLINE inline void ask_beside_row(const char*& p) {
@@ -74,23 +71,36 @@ inline void clear(States states, int64_t pairs, int64_t padded_dim) {
   }
 }
 
-// into = into + part, at most 8 pairs; both scaled to the larger of the two maxima.
-inline void fold(States into, States part, int64_t pairs, int64_t padded_dim) {
-  float factor[kLanes] = {};
+// What the outputs of two states are multiplied by before they are added: both are scaled to the larger maximum.
+struct FoldFactors {
+  float of_each[kLanes] = {};  // of the first state's pairs, from 8 on of the second's
+  Lanes into(int64_t pair) const { return Lanes::broadcast(of_each[pair]); }
+  Lanes part(int64_t pair) const { return Lanes::broadcast(of_each[8 + pair]); }
+};
+
+// Maxima and sums of into = into + part, at most 8 pairs; the outputs are left to do.
+inline FoldFactors fold_sums(States into, const float* part_max, const float* part_sum, int64_t pairs) {
+  FoldFactors factors;
+  float* f = factors.of_each;
   for (int64_t p = 0; p < pairs; ++p) {
-    const float largest = into.max[p] > part.max[p] ? into.max[p] : part.max[p];
-    factor[p] = into.max[p] - largest;
-    factor[8 + p] = part.max[p] - largest;
+    const float largest = into.max[p] > part_max[p] ? into.max[p] : part_max[p];
+    f[p] = into.max[p] - largest;
+    f[8 + p] = part_max[p] - largest;
     into.max[p] = largest;
   }
-  exp(Lanes::load(factor)).store(factor);
+  exp(Lanes::load(f)).store(f);
+  for (int64_t p = 0; p < pairs; ++p) into.sum[p] = __builtin_fmaf(into.sum[p], f[p], part_sum[p] * f[8 + p]);
+  return factors;
+}
+
+// into = into + part, at most 8 pairs.
+inline void fold(States into, States part, int64_t pairs, int64_t padded_dim) {
+  const FoldFactors factors = fold_sums(into, part.max, part.sum, pairs);
   for (int64_t p = 0; p < pairs; ++p) {
-    const Lanes old_factor = Lanes::broadcast(factor[p]), new_factor = Lanes::broadcast(factor[8 + p]);
-    into.sum[p] = __builtin_fmaf(into.sum[p], factor[p], part.sum[p] * factor[8 + p]);
     float* out = into.out + p * kRowStride;
     const float* add = part.out + p * kRowStride;
     for (int64_t d = 0; d < padded_dim; d += kLanes)
-      fma(Lanes::load(out + d), old_factor, Lanes::load(add + d) * new_factor).store(out + d);
+      fma(Lanes::load(out + d), factors.into(p), Lanes::load(add + d) * factors.part(p)).store(out + d);
   }
 }
 
@@ -105,23 +115,30 @@ inline Lanes between(Range range, Lanes x, Lanes y) {
   return Lanes::first_else(int(first < 0 ? 0 : first > 16 ? 16 : first), y, upto);
 }
 
-// scores [kPageTokens] of one pair become exp(scale score - largest) where seen: keys [begin, end); elsewhere 0.
-UPDRAFT_INLINE inline void softmax(float* scores, int64_t begin, int64_t end, float scale, float* page_max,
-                                   float* page_sum) {
-  constexpr int kParts = int(kPageTokens) / kLanes;
-  Lanes part[kParts];
-  unroll<kParts>([&](auto i) UPDRAFT_INLINE { part[i] = Lanes::load(scores + 16 * i) * Lanes::broadcast(scale); });
-  if (begin > 0 || end < kPageTokens) {
+constexpr int kPageParts = int(kPageTokens) / kLanes;
+static_assert(kPageParts == 4);
+
+// scores [Pairs][kPageParts] become exp(score - largest) where the pair sees the slot, elsewhere 0. All pairs go
+// through each phase together: alone, each would wait for its own maximum, its exponentials, its sum.
+template <int Pairs>
+UPDRAFT_INLINE inline void softmax(Lanes* scores, const Range* seen, float* page_max, float* page_sum) {
+  for (int p = 0; p < Pairs; ++p) {
+    if (seen[p].begin == 0 && seen[p].end == kPageTokens) continue;
     const Lanes hidden = Lanes::broadcast(-__builtin_inff());
-    for (int i = 0; i < kParts; ++i) part[i] = between({begin - 16 * i, end - 16 * i}, part[i], hidden);
+    for (int i = 0; i < kPageParts; ++i)
+      scores[p * kPageParts + i] =
+          between({seen[p].begin - 16 * i, seen[p].end - 16 * i}, scores[p * kPageParts + i], hidden);
   }
-  const float largest = max_lane(max(max(part[0], part[1]), max(part[2], part[3])));
-  unroll<kParts>([&](auto i) UPDRAFT_INLINE {
-    part[i] = exp(part[i] - Lanes::broadcast(largest));
-    part[i].store(scores + 16 * i);
+  unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
+    const Lanes* part = scores + p * kPageParts;
+    page_max[p] = max_lane(max(max(part[0], part[1]), max(part[2], part[3])));
   });
-  *page_max = largest;
-  *page_sum = sum((part[0] + part[1]) + (part[2] + part[3]));
+  unroll<Pairs * kPageParts>(
+      [&](auto i) UPDRAFT_INLINE { scores[i] = exp(scores[i] - Lanes::broadcast(page_max[i / kPageParts])); });
+  unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
+    const Lanes* part = scores + p * kPageParts;
+    page_sum[p] = sum((part[0] + part[1]) + (part[2] + part[3]));
+  });
 }
 
 // One thread's scratch: the queries and states of up to kBlockPairs pairs, one widened page, one tile.

@@ -82,11 +82,8 @@ struct Lanes {
   friend Lanes fnma(Lanes a, Lanes b, Lanes c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b, rounded once
   friend Lanes max(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
   friend Lanes min(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
-  // 2^k for integers k held as floats in [-126, 127]
-  static Lanes power_of_two(Lanes k) {
-    return {
-        _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(k.v), _mm512_set1_epi32(127)), 23))};
-  }
+  // x 2^k for integers k held as floats in [-252, 254], x in [1, 2) or NaN; rounded once
+  friend Lanes times_power_of_two(Lanes x, Lanes k) { return {_mm512_scalef_ps(x.v, k.v)}; }
   friend Lanes round(Lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
   // lane i of a where i < n, else of b
   static Lanes first_else(int n, Lanes a, Lanes b) { return {_mm512_mask_mov_ps(b.v, __mmask16((1u << n) - 1), a.v)}; }
@@ -147,6 +144,11 @@ struct Lanes {
   }
   friend Lanes max(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   friend Lanes min(Lanes x, Lanes y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+  // two factors, for one would not reach that far
+  friend Lanes times_power_of_two(Lanes x, Lanes k) {
+    const Lanes half = round(k * broadcast(0.5f));
+    return x * power_of_two(half) * power_of_two(k - half);
+  }
   static Lanes power_of_two(Lanes k) {
     const __m256i bias = _mm256_set1_epi32(127);
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k.a), bias), 23)),
@@ -237,6 +239,10 @@ struct Lanes {
   friend Lanes min(Lanes a, Lanes b) {
     return each([&](int i) { return vbslq_f32(vcltq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); });
   }
+  friend Lanes times_power_of_two(Lanes x, Lanes k) {
+    const Lanes half = round(k * broadcast(0.5f));
+    return x * power_of_two(half) * power_of_two(k - half);
+  }
   static Lanes power_of_two(Lanes k) {
     return each([&](int i) {
       return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(k.v[i]), vdupq_n_s32(127)), 23));
@@ -272,6 +278,16 @@ inline float sum(Lanes x) {
   return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
 }
 
+#if defined(__AVX512F__)
+inline bool all_finite(Lanes x) { return _mm512_fpclass_ps_mask(x.v, 0x99) == 0; }  // NaNs of both kinds, infinities
+#else
+inline bool all_finite(Lanes x) {
+  const __m256 zero = _mm256_setzero_ps();  // finite x 0 = 0
+  return _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(_mm256_mul_ps(x.a, zero), zero, _CMP_EQ_OQ),
+                                          _mm256_cmp_ps(_mm256_mul_ps(x.b, zero), zero, _CMP_EQ_OQ))) == 0xff;
+}
+#endif
+
 inline float max_lane(Lanes x) {
   const __m256 m8 = _mm256_max_ps(lower(x), upper(x));
   const __m128 m4 = _mm_max_ps(_mm256_castps256_ps128(m8), _mm256_extractf128_ps(m8, 1));
@@ -283,6 +299,12 @@ inline float sum(Lanes x) {
   const float32x4_t s4 = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
   const float32x2_t s2 = vadd_f32(vget_low_f32(s4), vget_high_f32(s4));
   return vget_lane_f32(s2, 0) + vget_lane_f32(s2, 1);
+}
+
+inline bool all_finite(Lanes x) {
+  const float32x4_t infinity = vdupq_n_f32(__builtin_inff());
+  const auto finite = [&](int i) { return vcltq_f32(vabsq_f32(x.v[i]), infinity); };
+  return vminvq_u32(vandq_u32(vandq_u32(finite(0), finite(1)), vandq_u32(finite(2), finite(3)))) != 0;
 }
 
 inline float max_lane(Lanes x) {
