@@ -26,10 +26,7 @@ except ImportError:
     print("numpy is not installed")
     sys.exit(77)
 
-HIDDEN, INNER, HEADS, LAYERS, VOCABULARY = 128, 384, 4, 2, 96
-MATRICES = {"self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (HIDDEN // 2, HIDDEN),
-            "self_attn.v_proj": (HIDDEN // 2, HIDDEN), "self_attn.o_proj": (HIDDEN, HIDDEN),
-            "mlp.gate_proj": (INNER, HIDDEN), "mlp.up_proj": (INNER, HIDDEN), "mlp.down_proj": (HIDDEN, INNER)}
+INNER, HEADS, LAYERS, VOCABULARY = 384, 4, 2, 96
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 TYPES = {np.dtype("float32"): "F32", np.dtype("float16"): "F16", np.dtype("int32"): "I32", np.dtype("int64"): "I64",
          np.dtype("int8"): "I8"}
@@ -61,6 +58,12 @@ def pack(values, bits, axis):
     return np.ascontiguousarray(np.moveaxis(words.view(np.int32), -1, axis))
 
 
+def matrices(hidden):
+    return {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (hidden // 2, hidden),
+            "self_attn.v_proj": (hidden // 2, hidden), "self_attn.o_proj": (hidden, hidden),
+            "mlp.gate_proj": (INNER, hidden), "mlp.up_proj": (INNER, hidden), "mlp.down_proj": (hidden, INNER)}
+
+
 class Case:
     def __init__(self, rng, method):
         self.method = method
@@ -69,12 +72,13 @@ class Case:
         self.symmetric = method != "awq" and rng.random() < 0.5
         self.act_order = method != "awq" and self.group > 0 and rng.random() < 0.5
         self.v2 = rng.random() < 0.5
+        self.hidden = rng.choice([128, 192]) if method == "gptq" else 128  # 192: a row's last group is shorter than 128
         self.older = method == "gptq" and rng.random() < 0.3  # quantize_config.json
         self.bytes = method == "compressed-tensors" and self.bits == 8 and rng.random() < 0.5
         self.scale_type = rng.choice(["float16", "float32"]) if method == "compressed-tensors" else "float16"
 
     def __str__(self):
-        return (f"{self.method} {self.bits} bits, groups of {self.group or 'a row'}"
+        return (f"{self.method} {self.bits} bits, {self.hidden} columns, groups of {self.group or 'a row'}"
                 f"{', symmetric' if self.symmetric else ''}{', desc_act' if self.act_order else ''}"
                 f"{', v2' if self.method == 'gptq' and self.v2 else ''}{', bytes' if self.bytes else ''}"
                 f"{', scales ' + self.scale_type if self.scale_type != 'float16' else ''}")
@@ -107,7 +111,7 @@ class Case:
     def matrix(self, rng, rows, columns):
         """(parts by the end of their names, F32 weights)"""
         group = self.group or columns
-        groups, largest, middle = columns // group, 2 ** self.bits - 1, 2 ** (self.bits - 1)
+        groups, largest, middle = -(-columns // group), 2 ** self.bits - 1, 2 ** (self.bits - 1)
         u = rng.integers(0, largest + 1, (rows, columns))
         zeros = np.full((rows, groups), middle) if self.symmetric else rng.integers(0, largest + 1, (rows, groups))
         scales = (rng.random((rows, groups)) * 0.3 / largest + 1e-4).astype(np.float16)
@@ -187,19 +191,19 @@ def module_in(package, file):
 
 
 def write_models(case, rng, quantized, dense):
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": HIDDEN,
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": case.hidden,
               "intermediate_size": INNER, "num_attention_heads": HEADS, "num_key_value_heads": HEADS // 2,
               "num_hidden_layers": LAYERS, "vocab_size": VOCABULARY, "max_position_embeddings": 256,
               "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False, "torch_dtype": "float16"}
     plain, packed = {}, {}
-    for name, shape in (("model.embed_tokens.weight", (VOCABULARY, HIDDEN)), ("model.norm.weight", (HIDDEN,)),
-                        ("lm_head.weight", (VOCABULARY, HIDDEN))):
+    for name, shape in (("model.embed_tokens.weight", (VOCABULARY, case.hidden)), ("model.norm.weight", (case.hidden,)),
+                        ("lm_head.weight", (VOCABULARY, case.hidden))):
         plain[name] = packed[name] = rng.standard_normal(shape).astype(np.float16)
     for layer in range(LAYERS):
         for norm in ("input_layernorm", "post_attention_layernorm"):
             name = f"model.layers.{layer}.{norm}.weight"
-            plain[name] = packed[name] = np.ones(HIDDEN, np.float16)
-        for module, (rows, columns) in MATRICES.items():
+            plain[name] = packed[name] = np.ones(case.hidden, np.float16)
+        for module, (rows, columns) in matrices(case.hidden).items():
             parts, weights = case.matrix(rng, rows, columns)
             name = f"model.layers.{layer}.{module}"
             plain[name + ".weight"] = weights
