@@ -47,6 +47,22 @@ class Quantize(unittest.TestCase):
         self.assertLess(calibrated, 0.9 * int4)
         self.assertLess(asymmetric, 1.5 * int4)
 
+    def test_it_says_what_transformers_does_not_open(self):
+        """Matrices of 128 and 256 inputs: a row and a group of 128, two sizes. What is said was tried with
+        tools/quantized_golden.py."""
+        cases = ((("--int4",), "its dequantize=True wants one size of group: --group-size 64 gives one"),
+                 (("--int8", "--asymmetric"), "does not open this: zero points"),
+                 (("--int4", "--asymmetric", "--group-size", "64"), "dequantize=True) only"),
+                 (("--int4", "--group-size", "64"), None))
+        for i, (flags, said) in enumerate(cases):
+            with self.subTest(flags):
+                done = run_ok("quantize", self.model, self.folder / f"said{i}", *flags)
+                groups = json.loads((self.folder / f"said{i}" / "config.json").read_text())[
+                    "quantization_config"]["config_groups"]
+                self.assertEqual(len(groups), 1 if "64" in flags else 2)
+                self.assertEqual("transformers" in done.stderr, said is not None, done.stderr)
+                self.assertIn(said or "", done.stderr)
+
     def test_a_gguf_files_vocabulary_and_template_come_along(self):
         for name, known in (("llama", True), ("llama3", False)):  # llama3's merges name a token that it does not have
             gguf, out = support.SOURCE / "tests" / "golden" / "gguf" / f"{name}.gguf", self.folder / name
