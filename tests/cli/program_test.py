@@ -177,8 +177,13 @@ class ExitCodes(unittest.TestCase):
                 self.assertEqual(natural, [stored])
                 for plan in figures["packings"].values():
                     self.assertEqual(plan["total_bytes"], plan["weights_bytes"] + plan["kv_bytes"] + 300_000_000)
+                # Seven billion weights stay in no cache, a tiny model's in every one: there reading memory is no limit.
+                tiny = model != "Mistral-7B"
+                self.assertEqual({plan["cache_resident"] for plan in figures["packings"].values()}, {tiny})
                 text = run("doctor", model, "--quick").stdout
-                self.assertRegex(text, rf"\n +{stored} +[\d.]+ [MG]B  (fits|does not fit) +\(as stored\)\n")
+                resident = "cache-resident +" if tiny else ""
+                self.assertRegex(text, rf"\n +{stored} +[\d.]+ [MG]B  (fits|does not fit) +{resident}\(as stored\)\n")
+                self.assertEqual("memory bandwidth sets no limit" in text, tiny)
                 self.assertNotIn("not measured", text)  # --quick was told so
 
 
