@@ -6,6 +6,7 @@
 #include <atomic>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -66,15 +67,16 @@ TEST(Session, StopsInTheMiddleOfAStepAndGoesOnWithTheSameBits) {
   std::iota(ids.begin(), ids.end(), 1);
   const TextAnswer whole = other->generate(request_of(ids));
   // In the first step; after it; in the second, of 36 rows, after the page that is kept from the time before.
-  for (const int64_t stop_at : {32, 64, 18}) {
+  for (const auto& [stop_at, rows_kept] : {std::pair{32, 0}, {64, 64}, {18, 0}}) {
     std::atomic<bool> cancelled = false;
-    const TextAnswer stopped = session->generate(request_of(ids), &cancelled, [&](const Progress& progress) {
-      if (progress.done >= stop_at) cancelled = true;
-      EXPECT_LE(progress.done, stop_at) << "it went on";
+    const int64_t rows_before = session->engine().statistics().rows;
+    const TextAnswer stopped = session->generate(request_of(ids), &cancelled, [&, at = stop_at](const Progress& read) {
+      if (read.done >= at) cancelled = true;
     });
     EXPECT_EQ(stopped.answer.finish_reason, engine::FinishReason::kCancelled);
     EXPECT_TRUE(stopped.answer.ids.empty());
     const engine::EngineStatistics statistics = session->engine().statistics();
+    EXPECT_EQ(statistics.rows - rows_before, rows_kept) << stop_at;
     EXPECT_EQ(statistics.pages_free + statistics.pages_cached, statistics.pages_total);
   }
   EXPECT_EQ(session->generate(request_of(ids)).answer.ids, whole.answer.ids);
