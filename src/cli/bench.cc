@@ -15,6 +15,7 @@
 #include "cli/environment.h"
 #include "cli/openai_client.h"
 #include "cli/terminal.h"
+#include "measure/bench_estimate.h"
 #include "measure/bench_protocol.h"
 #include "measure/compare.h"
 #include "measure/local_target.h"
@@ -125,22 +126,21 @@ compute::ReadBandwidth probe(const BenchOptions& options, bool may_stop) {
   });
 }
 
-// From the bytes of a step and the bandwidth just measured: a floor, doubled for what is not bandwidth.
-double estimated_seconds(session::Session& loaded, const BenchOptions& options, double bandwidth) {
-  const measure::Protocol& p = options.protocol;
-  const double step = measure::bytes_per_step(loaded, 256, 1) / bandwidth * 1.3;
-  const double tasks = options.no_tasks ? 0 : p.tasks.empty() ? 5 : double(p.tasks.size());
-  double seconds = tasks * (p.warmup_runs + p.timed_runs) * (double(p.max_new_tokens) + 6) * step;
-  for (int64_t depth : options.sweep.depths)
-    for (int64_t batch : options.sweep.batches)
-      seconds += measure::bytes_per_step(loaded, double(depth), batch) / bandwidth * 1.3 *
-                 double(options.sweep.decode_tokens * (options.sweep.samples + 1));
-  if (p.speculate) seconds *= 2;
-  for (size_t rows = 0; !options.sweep.rows.empty() && rows <= options.sweep.rows.size(); ++rows)
-    seconds += 1.2 * step *
-               double(options.sweep.decode_tokens * (options.sweep.samples + 1) * int64_t(options.sweep.depths.size()));
-  for (int64_t prompt : options.sweep.prompts) seconds += step * double(prompt) / 8 * (options.sweep.samples + 1);
-  return seconds + 8;  // the second bandwidth probe
+// Before anything that takes long; the bandwidth it needs is that of a second's look.
+void announce_duration(const BenchOptions& options, const session::LoadOptions& load) {
+  if (load.device != "cpu") {
+    fmt::print(stderr, "How long this takes with --device {} is not estimated.\n", load.device);
+    return;
+  }
+  const measure::BenchWork work{options.no_tasks ? 0 : measure::task_count(options.protocol), options.protocol,
+                                options.sweep, !options.no_probe};
+  const session::MemoryPlan plan = session::plan_memory(load, 0);
+  const int64_t look = std::max(int64_t(256) << 20, 2 * compute::last_level_cache_bytes());
+  const double bandwidth = compute::probe_read_bandwidth(options.model.threads, {}, look).bytes_per_second;
+  fmt::print(stderr,
+             "This takes about {}: an estimate from {} of weights a step and a quick look at the memory ({}/s).\n",
+             human_duration(std::max(1.0, measure::estimate_seconds(work, plan, bandwidth))),
+             human_bytes(double(plan.streamed_bytes)), human_bytes(bandwidth));
 }
 
 ordered_json measure_model(const BenchOptions& options) {
@@ -155,12 +155,10 @@ ordered_json measure_model(const BenchOptions& options) {
   for (int64_t batch : options.sweep.batches) load.max_sequences = std::max(load.max_sequences, batch);
   for (int64_t rows : options.sweep.rows) load.max_sequences = std::max(load.max_sequences, rows);  // room for logits
   load.max_rows = std::max(load.max_rows, load.max_sequences);
+  announce_duration(options, load);
   const compute::ReadBandwidth before = probe(options, true);
-  const bool probe_counted = !options.no_probe && !reset_peak_resident();  // the probe's 4 GiB are not the model's
+  const bool probe_counted = !reset_peak_resident();  // what was probed is not the model's
   const auto loaded = load_session(load, false);
-  if (before.bytes_per_second > 0)
-    fmt::print(stderr, "This takes about {}.\n",
-               human_duration(estimated_seconds(*loaded, options, before.bytes_per_second)));
 
   ordered_json record = {{"schema", measure::kRunRecordSchema},
                          {"created", measure::utc_now()},

@@ -148,7 +148,7 @@ int run_lines(session::Session& loaded, const ordered_json& flags) {
       }
       slots.push_back(std::move(slot));
     }
-    loaded.engine().step();
+    loaded.engine().step([](int64_t) { return !interrupted(); });
     while (!slots.empty() && (!slots.front().generation || slots.front().generation->finished())) {
       Slot& slot = slots.front();
       fmt::print("{}\n", dump_line(slot.generation ? answer_json(slot.generation->take()) : error_line(slot.error)));

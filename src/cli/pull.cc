@@ -65,7 +65,7 @@ int run(const PullFlags& flags) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (!flags.quiet) {
     if (result.from_cache)
-      fmt::print(stderr, "in the cache, commit {}\n", result.commit);
+      fmt::print(stderr, "in the {}, commit {}\n", flags.local_dir.empty() ? "cache" : "folder", result.commit);
     else
       fmt::print(stderr, "{} files, {}, commit {}; fetched {} in {}{}{}\n", result.files,
                  human_bytes(double(result.bytes)), result.commit, human_bytes(double(result.fetched_bytes)),
@@ -102,7 +102,8 @@ void add_pull(CLI::App& app, int& exit_code) {
   command->add_option("--connections", flags->connections, "Parallel connections")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
-  command->add_flag("--offline", flags->offline, "Only look in the cache");
+  command->add_flag("--offline", flags->offline,
+                    "Never touch the network: check that every file asked for is there, in the cache or --local-dir");
   command->add_flag("--quiet", flags->quiet, "Print only the folder");
   command->footer(
       "Prints the folder on standard output. Run it again after any interruption: it continues.\nExamples:\n"

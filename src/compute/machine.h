@@ -83,7 +83,8 @@ class Machine {
   // Settings that change the time of steps, and no bit. Between two steps; a machine without such settings ignores it.
   virtual void tune(const Tuning&) {}
 
-  // Runs the body's verbs; may record them once per key and replay. Verbs neither allocate nor throw.
+  // Runs the body's verbs; may record them once per key (not a watched one) and replay. Verbs neither allocate nor
+  // throw.
   virtual void run(StepKey, FunctionRef<void()> body) = 0;
   // Waits for the step; afterwards samples and rows are readable.
   virtual StepStatus finish() = 0;

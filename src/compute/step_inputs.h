@@ -83,6 +83,7 @@ struct StepInputs {
 struct StepKey {
   int64_t rows = 0;
   int64_t output_rows = 0;
+  bool watched = false;  // the body may end early: not to be recorded; what was recorded unwatched may replace it
   bool operator==(const StepKey&) const = default;
 };
 

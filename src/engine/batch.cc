@@ -233,7 +233,7 @@ void Batch::build() {
   }
 }
 
-void Batch::step(Clock::time_point now) {
+void Batch::step(Clock::time_point now, const model::StepWatch& watch) {
   end_late_ones(now);
   view_running();
   view_waiting();
@@ -257,13 +257,14 @@ void Batch::step(Clock::time_point now) {
   }
   if (work_.empty()) return;
   build();
+  const std::optional<compute::StepStatus> status = builder_.run(ropes_.tables(), watch);
+  if (!status) return;  // nothing is committed: the same rows are computed again when their sequences come next
   ++statistics_.steps;
   statistics_.rows += builder_.rows();
-  const compute::StepStatus status = builder_.run(ropes_.tables());
-  if (status.ok) {
+  if (status->ok) {
     commit();
   } else {
-    fail_running(status.error);
+    fail_running(status->error);
   }
 }
 

@@ -36,7 +36,7 @@ class Batch {
 
   void accept(std::unique_ptr<Group>);  // a request that refuse() accepts
   void cancel(RequestId);
-  void step(Clock::time_point now);
+  void step(Clock::time_point now, const model::StepWatch& watch);
   bool empty() const { return groups_.empty(); }
   // Groups whose every answer is finished, since the last call.
   std::vector<std::unique_ptr<Group>> take_finished();

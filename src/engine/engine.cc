@@ -180,7 +180,7 @@ bool Engine::idle() const {
   return impl_->unfinished == 0;
 }
 
-bool Engine::step() {
+bool Engine::step(const model::StepWatch& watch) {
   std::vector<std::unique_ptr<Group>> arrived;
   std::vector<RequestId> cancelled;
   {
@@ -191,7 +191,7 @@ bool Engine::step() {
   }
   for (std::unique_ptr<Group>& group : arrived) impl_->batch.accept(std::move(group));
   for (RequestId id : cancelled) impl_->batch.cancel(id);
-  impl_->batch.step(Clock::now());
+  impl_->batch.step(Clock::now(), watch);
   impl_->publish_finished();
   return true;
 }

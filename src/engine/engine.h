@@ -46,7 +46,10 @@ class Engine {
   RequestId submit(Request);
   void cancel(RequestId);  // thread-safe; takes effect at the next step
   bool idle() const;       // nothing queued or running
-  bool step();             // false when there was nothing to do
+  // False when there was nothing to do. A step that `watch` ends is as if it had not been: every sequence stays where
+  // it was, and later steps compute the same bits. So a long prompt need not be waited for before cancel() takes
+  // effect.
+  bool step(const model::StepWatch& watch = {});
   bool finished(RequestId) const;
   std::vector<Answer> take(RequestId);  // n answers; forgets the request. CHECKs finished(id)
 

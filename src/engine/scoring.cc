@@ -42,8 +42,7 @@ void score(const ScoringParts& parts, std::span<const int32_t> ids, int64_t chun
     parts.builder.clear();
     parts.builder.add_rows(ids, begin, count, held.table.pages, held.rope_table);
     parts.builder.add_outputs_of_last_rows(count);
-    if (const compute::StepStatus status = parts.builder.run(parts.ropes.tables()); !status.ok)
-      fail("{}", status.error);
+    if (const auto status = parts.builder.run(parts.ropes.tables()); !status->ok) fail("{}", status->error);
     for (int64_t i = 0; i < count; ++i) {
       parts.machine.read_row(parts.workspace.logits, i, logits);
       row(begin + i, logits);

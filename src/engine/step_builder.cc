@@ -52,14 +52,16 @@ void StepBuilder::add_outputs_of_last_rows(int64_t count) {
   for (int64_t row = inputs_.rows() - count; row < inputs_.rows(); ++row) inputs_.output_rows.push_back(int32_t(row));
 }
 
-compute::StepStatus StepBuilder::run(const compute::RopeTables& tables) {
+std::optional<compute::StepStatus> StepBuilder::run(const compute::RopeTables& tables, const model::StepWatch& watch) {
   samples_.resize(inputs_.rules.size());
-  const compute::StepKey key{inputs_.rows(), int64_t(inputs_.output_rows.size())};
+  const compute::StepKey key{inputs_.rows(), int64_t(inputs_.output_rows.size()), bool(watch)};
+  bool whole = true;
   machine_.run(key, [&] {
-    decoder_.forward(machine_, inputs_, tables, workspace_);
-    if (!inputs_.rules.empty()) machine_.sample(inputs_, workspace_.logits, samples_);
+    whole = decoder_.forward(machine_, inputs_, tables, workspace_, watch);
+    if (whole && !inputs_.rules.empty()) machine_.sample(inputs_, workspace_.logits, samples_);
   });
-  return machine_.finish();
+  const compute::StepStatus status = machine_.finish();
+  return whole || !status.ok ? std::optional(status) : std::nullopt;
 }
 
 }  // namespace updraft::engine

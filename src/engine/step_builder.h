@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "compute/machine.h"
@@ -30,8 +31,8 @@ class StepBuilder {
   bool empty() const { return inputs_.ids.empty(); }
   int64_t rows() const { return inputs_.rows(); }
 
-  // Runs the step and waits; afterwards samples() and the workspace's logits are readable.
-  compute::StepStatus run(const compute::RopeTables&);
+  // Runs the step and waits; afterwards samples() and the workspace's logits are readable. Nothing: `watch` ended it.
+  std::optional<compute::StepStatus> run(const compute::RopeTables&, const model::StepWatch& watch = {});
   const compute::Samples& samples() const { return samples_; }
 
  private:

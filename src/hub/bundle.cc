@@ -260,12 +260,12 @@ PullResult install_bundle(const fs::path& bundle, const PullOptions& options) {
   progress.files = int(listing.files.size());
   for (const RemoteFile& file : listing.files) progress.total += file.size;
   check_free_space(options.local_folder.value_or(options.cache), progress.total);
-  if (options.local_folder) {
+  if (options.local_folder)
     prepare_local(*options.local_folder);
-  } else {
+  else
     cache.prepare(id);
-    cache.write_trees(id, listing.commit, listing.files);
-  }
+  const Cache record = options.local_folder ? local_record(*options.local_folder) : cache;
+  record.write_trees(id, listing.commit, listing.files);
   for (const RemoteFile& file : listing.files) {
     const TarHeader member = reader.next();
     if (member.name != file.path || member.size != file.size) reader.bad();
@@ -284,7 +284,7 @@ PullResult install_bundle(const fs::path& bundle, const PullOptions& options) {
     result.bytes += file.size;
     ++result.files;
   }
-  if (!options.local_folder) cache.write_ref(id, "main", listing.commit);
+  record.write_ref(id, "main", listing.commit);
   result.folder = options.local_folder.value_or(cache.snapshot(id, listing.commit));
   result.commit = listing.commit;
   result.from = {bundle.string()};

@@ -35,12 +35,12 @@ std::optional<std::string> read_small(const fs::path& path) {
   }
 }
 
+}  // namespace
+
 bool is_good_file(const fs::path& path, int64_t size) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && (size < 0 || status.st_size == size);
 }
-
-}  // namespace
 
 std::string folder_name(const std::string& id) {
   std::string name = "models--" + id;
@@ -149,6 +149,8 @@ bool is_complete_model(const fs::path& folder, const std::optional<std::vector<R
   }
 }
 
+Cache local_record(const fs::path& folder) { return Cache(folder / ".cache" / "huggingface"); }
+
 FilePlace local_place(const fs::path& folder, const std::string& path, const std::string& blob) {
   const fs::path downloads = folder / ".cache" / "huggingface" / "download";
   FilePlace place;
@@ -196,6 +198,11 @@ std::optional<std::string> local_etag(const FilePlace& place) {
   if (!metadata || ::stat(place.final_path.c_str(), &status) != 0) return std::nullopt;
   const double changed = double(status.st_mtim.tv_sec) + double(status.st_mtim.tv_nsec) * 1e-9;
   return changed - 1 <= metadata->timestamp ? std::optional(metadata->etag) : std::nullopt;
+}
+
+bool is_right_local_file(const FilePlace& place, const RemoteFile& file) {
+  if (file.etag().empty() || !is_good_file(place.final_path, file.size)) return false;
+  return local_etag(place) == file.etag() || file_digest(place.final_path, file.etag()) == file.etag();
 }
 
 void link_pointer(const FilePlace& place, bool no_links) {

@@ -51,6 +51,8 @@ class Cache {
 std::string folder_name(const std::string& id);                       // models--org--name
 std::optional<std::string> repository_of(const std::string& folder);  // the reverse
 
+// What a --local-dir remembers of the repositories in it: their listings and what revisions meant, never files.
+Cache local_record(const fs::path& folder);
 // A file of a --local-dir.
 FilePlace local_place(const fs::path& folder, const std::string& path, const std::string& blob);
 void prepare_local(const fs::path& folder);
@@ -63,8 +65,14 @@ void write_metadata(const FilePlace&, const std::string& commit, const std::stri
 // The etag a local file was downloaded with, if it has not been touched since.
 std::optional<std::string> local_etag(const FilePlace&);
 
+// Whether the file is there with the size and hash of the listing: by its metadata where nobody has touched it since,
+// else by reading it. False where the listing tells no hash.
+bool is_right_local_file(const FilePlace&, const RemoteFile&);
+
 // Links pointer -> final_path relatively; where links are not possible, moves the file there instead.
 void link_pointer(const FilePlace&, bool no_links);
+
+bool is_good_file(const fs::path&, int64_t size);  // regular, and of this size; -1: of any
 
 // Whether the model in this folder is complete: a config, and every shard an index names.
 bool is_complete_model(const fs::path& folder, const std::optional<std::vector<RemoteFile>>& trees);

@@ -104,6 +104,52 @@ void make_tasks(TransferPlan& plan, const Selection& selection, const PullOption
   check_free_space(options.local_folder.value_or(options.cache), needed);
 }
 
+// Where the listing of the repository is kept that was pulled last.
+Cache record_of(const PullOptions& options) {
+  return options.local_folder ? local_record(*options.local_folder) : Cache(options.cache);
+}
+
+// What the revision was when it was last pulled into the local folder or the cache.
+std::optional<Listing> known_listing(const PullOptions& options) {
+  for (const Cache& record : {record_of(options), Cache(options.cache)}) {
+    const auto commit =
+        is_commit(options.revision) ? options.revision : record.read_ref(options.repository, options.revision);
+    if (!commit) continue;
+    if (auto files = record.read_trees(options.repository, *commit)) return Listing{*commit, std::move(*files)};
+  }
+  return std::nullopt;
+}
+
+PullResult use_what_is_here(const PullOptions& options) {
+  const fs::path place = options.local_folder.value_or(options.cache);
+  const std::optional<Listing> listing = known_listing(options);
+  if (!listing)
+    refuse(Refusal::kOffline,
+           "which files {} (revision {}) has is not recorded in {}, and the network is not to be used (--offline, "
+           "HF_HUB_OFFLINE): run this once with a network (what is there already is checked and kept), or use a bundle",
+           options.repository, options.revision, place.string());
+  const Cache cache(options.cache);
+  PullResult result;
+  result.folder = options.local_folder.value_or(cache.snapshot(options.repository, listing->commit));
+  result.commit = listing->commit;
+  result.from_cache = true;
+  std::vector<std::string> missing;
+  for (const RemoteFile& file : select(*listing, options.include, options.exclude).files) {
+    const bool right = options.local_folder
+                           ? is_right_local_file(local_place(*options.local_folder, file.path, file.etag()), file)
+                           : is_good_file(result.folder / file.path, file.size);
+    if (!right) missing.push_back(file.path);
+    result.bytes += std::max<int64_t>(0, file.size);
+    ++result.files;
+  }
+  if (missing.empty()) return result;
+  refuse(Refusal::kOffline,
+         "{}: {} of {} is missing there or not what was listed{}, and the network is not to be used (--offline, "
+         "HF_HUB_OFFLINE): the same command with a network fetches what is missing and nothing else",
+         result.folder.string(), missing.front(), options.repository,
+         missing.size() > 1 ? fmt::format(" (and {} more of {} files)", missing.size() - 1, result.files) : "");
+}
+
 }  // namespace
 
 void check_free_space(const fs::path& folder, int64_t bytes) {
@@ -133,12 +179,7 @@ PullResult pull(const PullOptions& options) {
   };
   const auto cached =
       options.local_folder || !everything ? std::nullopt : cache.find(options.repository, options.revision);
-  if (options.offline) {
-    if (cached) return use_cache(*cached);
-    refuse(Refusal::kOffline,
-           "{} (revision {}) is not complete in {}, and the network is not to be used (--offline, HF_HUB_OFFLINE)",
-           options.repository, options.revision, options.cache.string());
-  }
+  if (options.offline) return cached ? use_cache(*cached) : use_what_is_here(options);
   if (cached && is_commit(options.revision)) return use_cache(*cached);
 
   TransferPlan plan;
@@ -164,10 +205,10 @@ PullResult pull(const PullOptions& options) {
   make_tasks(plan, selection, options, cache);
   result.unverified = std::any_of(selection.files.begin(), selection.files.end(),
                                   [](const RemoteFile& file) { return file.etag().empty(); });
-  if (!result.unverified && !options.local_folder)
-    cache.write_trees(options.repository, plan.listing.commit, plan.listing.files);
+  const Cache record = record_of(options);
+  if (!result.unverified) record.write_trees(options.repository, plan.listing.commit, plan.listing.files);
   const TransferResult transferred = transfer(plan, options.transfer);
-  if (!options.local_folder) cache.write_ref(options.repository, options.revision, plan.listing.commit);
+  record.write_ref(options.repository, options.revision, plan.listing.commit);
   result.folder = options.local_folder.value_or(cache.snapshot(options.repository, plan.listing.commit));
   result.commit = plan.listing.commit;
   result.bytes = selection.bytes;

@@ -26,12 +26,13 @@ struct PullResult {
   int64_t bytes = 0;          // of the files asked for
   int64_t fetched_bytes = 0;  // over the network in this run
   int files = 0;
-  bool from_cache = false;  // no network was used
+  bool from_cache = false;  // no network was used: from the cache, or offline from the local folder
   bool unverified = false;  // a plain directory told no hashes
   std::vector<std::string> from;
 };
 
-PullResult pull(const PullOptions&);  // throws HubError
+// Offline it succeeds where every file asked for is there, and names the first one that is not. Throws HubError.
+PullResult pull(const PullOptions&);
 
 // Throws HubError kDisk when less than `bytes` are free under `folder` (the nearest parent that exists).
 void check_free_space(const fs::path& folder, int64_t bytes);

@@ -200,22 +200,16 @@ void Transfer::drive() {
 bool Transfer::already_there(const FileTask& task) {
   const FilePlace& place = task.place;
   const std::string& etag = task.file.etag();
-  std::error_code error;
-  const auto has_size = [&](const fs::path& path) {
-    return fs::is_regular_file(path, error) && int64_t(fs::file_size(path, error)) == task.file.size;
-  };
   if (place.pointer.empty()) {
-    if (!has_size(place.final_path) || etag.empty()) return false;
-    if (local_etag(place) == etag) return true;
-    if (file_digest(place.final_path, etag) != etag) return false;
-    write_metadata(place, plan_.listing.commit, etag);
+    if (!is_right_local_file(place, task.file)) return false;
+    if (local_etag(place) != etag) write_metadata(place, plan_.listing.commit, etag);
     return true;
   }
-  if (!etag.empty() && has_size(place.final_path)) {
+  if (!etag.empty() && is_good_file(place.final_path, task.file.size)) {
     link_pointer(place, settings_.no_links);
     return true;
   }
-  return has_size(place.pointer);
+  return is_good_file(place.pointer, task.file.size);
 }
 
 void Transfer::drive_file(const FileTask& task) {

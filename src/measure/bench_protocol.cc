@@ -102,6 +102,8 @@ ordered_json summary_json(const std::vector<double>& samples) {
           {"confidence_95", {s.low_95, s.high_95}}};
 }
 
+int task_count(const Protocol& protocol) { return int(chosen_tasks(protocol).size()); }
+
 std::string prompts_hash(const Protocol& protocol) {
   Hash64 hash;
   for (const Task& task : chosen_tasks(protocol)) hash.add(task.prompt);

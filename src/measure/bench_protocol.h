@@ -54,6 +54,7 @@ nlohmann::ordered_json run_protocol(Target&, const Protocol&, const ProgressCall
 nlohmann::ordered_json average_row(const nlohmann::ordered_json& tasks);
 
 nlohmann::ordered_json summary_json(const std::vector<double>& samples);
+int task_count(const Protocol&);
 std::string prompts_hash(const Protocol&);  // 16 hex digits over the prompts in use
 
 }  // namespace updraft::measure

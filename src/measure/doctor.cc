@@ -14,6 +14,7 @@
 #include "checkpoint/checkpoint.h"
 #include "compute/probe.h"
 #include "measure/disk_probe.h"
+#include "measure/local_target.h"
 #include "measure/report_rows.h"
 #include "session/memory_plan.h"
 #include "session/tuning.h"
@@ -262,7 +263,7 @@ class Doctor {
     const model::WeightChoice automatic, as_stored{natural, {}};
     std::vector<model::WeightChoice> choices = session::usual_choices();
     if (as_integers) choices.insert(choices.begin(), automatic);
-    bool any = false;
+    bool any = false, any_resident = false;
     std::string english, chinese;
     for (const model::WeightChoice& choice : choices) {
       const session::MemoryPlan plan =
@@ -273,9 +274,12 @@ class Doctor {
                              {"kv_bytes", plan.kv_bytes},
                              {"total_bytes", plan.total_bytes},
                              {"fits", fits},
-                             {"natural", is_natural}};
+                             {"natural", is_natural},
+                             {"cache_resident", cache_resident(plan.streamed_bytes)}};
       std::string most_english, most_chinese;
-      if (bandwidth_ > 0) {
+      if (cache_resident(plan.streamed_bytes)) {
+        most_english = "cache-resident", most_chinese = "缓存驻留", any_resident = true;
+      } else if (bandwidth_ > 0) {
         const double most = bandwidth_ / double(plan.streamed_bytes);
         figure["ceiling_tokens_per_second"] = most;
         most_english = fmt::format("at most {:.3g} tok/s", most), most_chinese = fmt::format("至多 {:.3g} tok/s", most);
@@ -288,6 +292,12 @@ class Doctor {
       chinese += fmt::format("{}  {}  {:<18} {}", needs, fits ? "放得下" : "放不下", most_chinese,
                              is_natural ? "(按存储类型)" : "");
       for (std::string* text : {&english, &chinese}) text->erase(text->find_last_not_of(' ') + 1);
+    }
+    if (any_resident) {
+      english +=
+          "\n          cache-resident: the weights are under twice the last-level cache, so memory bandwidth sets no "
+          "limit";
+      chinese += "\n          缓存驻留: 权重不足末级缓存的两倍, 内存带宽不构成上限";
     }
     out_.figures["model"]["name"] = options_.model;
     out_.figures["model"]["context"] = options_.context;

@@ -194,8 +194,7 @@ class Evaluator {
 
   bool reference_fits() const {
     const session::LoadOptions& options = reference_->options();
-    const auto opened = session::open_model(options);
-    const session::MemoryPlan plan = session::plan_memory(*opened, options.weights, options.kv_dtype, options_.context);
+    const session::MemoryPlan plan = session::plan_memory(options, options_.context);
     return plan.total_bytes + options_.context * vocabulary_ * int64_t(sizeof(float)) < system_memory().available_bytes;
   }
 

@@ -61,8 +61,10 @@ double bytes_per_step(session::Session& loaded, double context_tokens, int64_t s
   return double(loaded.engine().decoder().weights().bytes_streamed_per_step()) + kv_bytes * double(sequences);
 }
 
+bool cache_resident(int64_t streamed_bytes) { return streamed_bytes < 2 * compute::last_level_cache_bytes(); }
+
 bool cache_resident(session::Session& loaded) {
-  return loaded.engine().decoder().weights().bytes_streamed_per_step() < 2 * compute::last_level_cache_bytes();
+  return cache_resident(loaded.engine().decoder().weights().bytes_streamed_per_step());
 }
 
 void add_bandwidth(session::Session& loaded, double read_bandwidth, ordered_json& tasks) {

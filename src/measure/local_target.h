@@ -12,7 +12,7 @@ namespace updraft::measure {
 
 class LocalTarget : public Target {
  public:
-  // `cancelled` ends a run between steps; its result is then incomplete and must not be used.
+  // `cancelled` ends a run between layers; its result is then incomplete and must not be used.
   LocalTarget(session::Session& loaded, const std::atomic<bool>& cancelled) : session_(loaded), cancelled_(cancelled) {}
   TaskRun run(const std::string& user_message, const Protocol&) override;
 
@@ -36,7 +36,8 @@ double bytes_per_step(session::Session&, double context_tokens, int64_t sequence
 // under twice the last-level cache) and "logits_hash".
 void add_bandwidth(session::Session&, double read_bandwidth, nlohmann::ordered_json& tasks);
 
-// True when the weights mostly stay in the last-level cache, so that memory bandwidth is no limit.
+// True when weights of so many bytes mostly stay in the last-level cache, so that memory bandwidth is no limit.
+bool cache_resident(int64_t streamed_bytes);
 bool cache_resident(session::Session&);
 
 }  // namespace updraft::measure

@@ -29,10 +29,11 @@ Workspace Decoder::make_workspace(compute::Machine& machine, int64_t max_rows, i
   return w;
 }
 
-void Decoder::forward(compute::Machine& machine, const compute::StepInputs& in, const compute::RopeTables& ropes,
-                      Workspace& w) const {
+bool Decoder::forward(compute::Machine& machine, const compute::StepInputs& in, const compute::RopeTables& ropes,
+                      Workspace& w, const StepWatch& watch) const {
   machine.embed(in, weights_.embedding, w.x);
   for (const LayerWeights& layer : weights_.layers) {
+    if (watch && !watch(in.rows() * layer.index / config_.layers)) return false;
     const compute::KvLayer kv{w.kv.get(), layer.index};
     machine.project_qkv(in, w.x, layer.attention_norm, layer.qkv, layer.attention, ropes, kv, w.q);
     machine.attend(in, w.q, layer.attention, kv, w.attended);
@@ -41,6 +42,7 @@ void Decoder::forward(compute::Machine& machine, const compute::StepInputs& in, 
     machine.project_add(in, w.hidden, layer.down, w.x);
   }
   if (!in.output_rows.empty()) machine.logits(in, w.x, weights_.final_norm, weights_.head, w.logits);
+  return true;
 }
 
 }  // namespace updraft::model

@@ -1,10 +1,17 @@
 // Decoder: the model, written once, in verbs. Its forward() reads as the paper.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+
 #include "compute/machine.h"
 #include "model/decoder_weights.h"
 
 namespace updraft::model {
+
+// Told between two layers to how many of the step's rows the work done so far amounts; false: the step ends there and
+// counts as never begun. It must not throw.
+using StepWatch = std::function<bool(int64_t rows)>;
 
 // Everything a step writes to, taken before the first step.
 struct Workspace {
@@ -23,8 +30,10 @@ class Decoder {
                            int64_t kv_pages) const;
   compute::KvGeometry kv_geometry(compute::KvType kv_dtype) const;
 
-  // One step: embeds, runs every layer, computes the logits of in.output_rows. K and V go to w.kv.
-  void forward(compute::Machine&, const compute::StepInputs&, const compute::RopeTables&, Workspace&) const;
+  // One step: embeds, runs every layer, computes the logits of in.output_rows. K and V go to w.kv. False: `watch` ended
+  // it; what it wrote, only K and V of its own rows among what outlives a step, is to be computed again.
+  bool forward(compute::Machine&, const compute::StepInputs&, const compute::RopeTables&, Workspace&,
+               const StepWatch& watch = {}) const;
 
  private:
   checkpoint::ModelConfig config_;

@@ -155,9 +155,9 @@ checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint& ope
 
 Generation::~Generation() {
   if (taken_ || !engine_) return;
-  // The engine may still call back into this object: let the cancellation take effect first.
+  // The engine may still call back into this object: let the cancellation take effect first, by steps that end at once.
   engine_->cancel(id_);
-  while (!engine_->finished(id_)) engine_->step();
+  while (!engine_->finished(id_)) engine_->step([](int64_t) { return false; });
   engine_->take(id_);
 }
 
@@ -245,6 +245,11 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   session->engine_ = std::make_unique<engine::Engine>(std::move(machine), std::move(decoder), engine_options);
   session->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return session;
+}
+
+MemoryPlan plan_memory(const LoadOptions& options, int64_t context) {
+  const auto opened = open_model(options);
+  return plan_memory(*opened, weight_choice(options, *opened), options.kv_dtype, context);
 }
 
 MemoryUse Session::memory() const {
@@ -344,12 +349,21 @@ TextAnswer Session::generate(TextRequest request, const std::atomic<bool>* cance
   const engine::EngineStatistics before = engine_->statistics();
   Progress progress{"reading the prompt", 0, int64_t(generation->prompt_ids_.size()), "tokens"};
   if (reading) reading(progress);
+  const auto stops = [&] { return cancelled && cancelled->load(std::memory_order_relaxed); };
+  int64_t done = 0;  // of the prompt, by whole steps
+  const auto watch = [&](int64_t rows) {
+    if (reading && done < progress.total && rows > 0) {
+      progress.done = done + rows;
+      reading(progress);
+    }
+    return !stops();
+  };
   while (!generation->finished()) {
-    if (cancelled && cancelled->load(std::memory_order_relaxed)) generation->cancel();
-    engine_->step();
-    if (!reading || progress.done >= progress.total) continue;
+    if (stops()) generation->cancel();
+    engine_->step(watch);
+    if (!reading || done >= progress.total) continue;
     const engine::EngineStatistics now = engine_->statistics();
-    progress.done = now.rows - before.rows + now.prefix_hit_tokens - before.prefix_hit_tokens;
+    progress.done = done = now.rows - before.rows + now.prefix_hit_tokens - before.prefix_hit_tokens;
     reading(progress);
   }
   return generation->take();

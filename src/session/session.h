@@ -17,6 +17,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/folder_writer.h"
 #include "engine/engine.h"
+#include "session/memory_plan.h"
 #include "session/tuning.h"
 #include "text/chat_template.h"
 #include "text/text_stream.h"
@@ -58,6 +59,9 @@ checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint&);
 struct MemoryUse {
   int64_t weights_bytes = 0, kv_bytes = 0, workspace_bytes = 0;
 };
+
+// What a session with these options will keep, with so many tokens of KV cache: from the model's header alone.
+MemoryPlan plan_memory(const LoadOptions&, int64_t context);
 
 // A request in text. Exactly one of prompt, messages, ids is set.
 struct TextRequest {
@@ -133,7 +137,7 @@ class Session {
 
   // Queues a request; engine().step() moves it on. Throws Error or TemplateError for one that cannot be built.
   std::unique_ptr<Generation> submit(TextRequest);
-  // One request to its end, on this thread; `cancelled` is looked at between steps. `reading` is told how much of the
+  // One request to its end, on this thread; `cancelled` is looked at between layers. `reading` is told how much of the
   // prompt is computed, with done == total after the step that ends it.
   TextAnswer generate(TextRequest, const std::atomic<bool>* cancelled = nullptr, const ProgressCallback& reading = {});
 

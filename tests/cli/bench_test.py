@@ -13,6 +13,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_
           "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2, "vocab_size": 400,
           "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "bos_token_id": 1,
           "eos_token_id": 2, "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
+ESTIMATE = r"^This takes about [\d.]+ (us|ms|s|min|h)[^:]*: an estimate from [\d.]+ [KMG]?B of weights a step"
 SWEEP = ["--prompt", "16,64", "--depth", "0,256", "--batch", "1,3", "--sweep-tokens", 4, "--sweep-samples", 2]
 
 
@@ -60,8 +61,14 @@ class Bench(unittest.TestCase):
         for text in ("Chinese Q&A", "English Q&A", "Code generation", "Logical reasoning", "Long context", "Average",
                      "synthetic", "cache-resident", "Read bandwidth", "peak resident"):
             self.assertIn(text, table)
-        self.assertIn("This takes about", self.done.stderr)
+        self.assertRegex(self.done.stderr, ESTIMATE)
         self.assertNotIn("\x1b", table + self.done.stderr)
+
+    def test_the_estimate_comes_first(self):
+        """Also without a probe, and before anything is loaded: this cache is refused while loading."""
+        done = run("bench", "--synthetic", self.shape, "--no-probe", "--no-tasks", "--depth", 16_000_000, "--batch", 4096)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, ESTIMATE + r"[^\n]+\n[^\n]*KV cache of")
 
     def test_record(self):
         record = self.record

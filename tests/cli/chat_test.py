@@ -214,6 +214,31 @@ class Chat(unittest.TestCase):
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)
 
+    def test_ctrl_c_while_the_prompt_is_read(self):
+        """In the middle of a step of seconds, which no token follows: the bar moves inside it, and the conversation goes on."""
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder, hidden=128, layers=32)
+            flags = ["--device", "reference", "--max-new-tokens", 3, "--ignore-eos"]
+            terminal = Terminal("chat", model, *flags, environment=self.cache)
+            self.addCleanup(terminal.close)
+            terminal.wait_for("Ctrl-D leaves.*> ")
+            long = ("word " * 350).strip()
+            terminal.type(long + "\r")
+            terminal.wait_for("reading the prompt.* %")
+            terminal.type("\x03")
+            terminal.wait_for(r"\[cancelled\].*> ")
+            terminal.type("/stats\r")
+            prompt, kept, made = map(int, terminal.wait_for(STATISTICS.pattern + ".*> ").groups())
+            self.assertGreater(prompt, 350)
+            self.assertEqual(made, 0)
+            said = [{"role": "user", "content": long}, {"role": "assistant", "content": ""},
+                    {"role": "user", "content": "hi"}]
+            expected, = answers("generate", model, "--jsonl", *flags, lines=[{"messages": said}])
+            terminal.type("hi\r")
+            terminal.wait_for(re.escape(expected["text"]) + r".*\[length\].*> ")
+            terminal.type("\x04")
+            self.assertEqual(terminal.end(), 0)
+
     def test_ctrl_d_leaves_in_the_middle_of_nothing(self):
         terminal = self.terminal(*self.flags)
         terminal.type("\x04")

@@ -177,8 +177,13 @@ class ExitCodes(unittest.TestCase):
                 self.assertEqual(natural, [stored])
                 for plan in figures["packings"].values():
                     self.assertEqual(plan["total_bytes"], plan["weights_bytes"] + plan["kv_bytes"] + 300_000_000)
+                # Seven billion weights stay in no cache, a tiny model's in every one: there reading memory is no limit.
+                tiny = model != "Mistral-7B"
+                self.assertEqual({plan["cache_resident"] for plan in figures["packings"].values()}, {tiny})
                 text = run("doctor", model, "--quick").stdout
-                self.assertRegex(text, rf"\n +{stored} +[\d.]+ [MG]B  (fits|does not fit) +\(as stored\)\n")
+                resident = "cache-resident +" if tiny else ""
+                self.assertRegex(text, rf"\n +{stored} +[\d.]+ [MG]B  (fits|does not fit) +{resident}\(as stored\)\n")
+                self.assertEqual("memory bandwidth sets no limit" in text, tiny)
                 self.assertNotIn("not measured", text)  # --quick was told so
 
 
@@ -369,6 +374,36 @@ class Generate(unittest.TestCase):
             self.interrupted(["generate", model, "--jsonl", "--ignore-eos"], folder,
                              b'{"prompt": "a", "max_new_tokens": 2}\n{"prompt": "b", "max_new_tokens": 90000}\n')
             self.assertEqual(sorted(str(p) for p in folder.rglob("*")), before)
+
+    def test_interrupt_inside_a_step(self):
+        """A prompt that is one step of many seconds: on the slow reference machine, through many layers."""
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder, hidden=128, layers=48)
+            prompt = {"ids": [i % 1700 + 10 for i in range(400)], "max_new_tokens": 1}
+            slow = ["generate", model, "--device", "reference"]
+            one = [*slow, "--ids", ",".join(map(str, prompt["ids"])), "--max-new-tokens", 1, "--json"]
+            started = time.monotonic()
+            self.assertEqual(json.loads(run_ok(*one).stdout)["finish_reason"], "length")
+            whole = time.monotonic() - started
+            lines = "".join(json.dumps({**prompt, "ids": prompt["ids"][i:]}) + "\n" for i in range(8)).encode()
+            for arguments, input in ((one, b""), ([*slow, "--jsonl"], lines)):
+                process = subprocess.Popen([support.PROGRAM, *map(str, arguments)], stdin=subprocess.PIPE,
+                                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                           env=support.clean_environment())
+                try:
+                    process.stdin.write(input)
+                    process.stdin.flush()
+                    time.sleep(whole / 3)
+                    started = time.monotonic()
+                    process.send_signal(signal.SIGINT)
+                    output = process.communicate(timeout=60)[0]
+                    self.assertLess(time.monotonic() - started, whole / 4)
+                    self.assertEqual(process.returncode, 130)
+                    self.assertEqual([(a["finish_reason"], a["ids"]) for a in support.json_lines(output.decode())],
+                                     [] if input else [("cancelled", [])])
+                finally:
+                    process.kill()
+                    process.wait()
 
 
 class Synthetic(unittest.TestCase):

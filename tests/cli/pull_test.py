@@ -245,6 +245,24 @@ class ExitCodes(unittest.TestCase):
             (folder / "no.tar").write_bytes(b"x" * 2000)
             self.assertEqual(self.pull(repository=str(folder / "no.tar")).returncode, 29)
 
+    def test_offline_with_a_local_folder(self):
+        hub = Hub()
+        with support.temporary_folder() as folder:
+            there = folder / "there"
+            environment = {"HF_HOME": str(folder)}
+            where = ("--local-dir", there, "--endpoint", hub.url)
+            self.assertEqual(support.run("pull", "org/model", *where, environment=environment).returncode, 0)
+            hub.close()
+            for more in ((), ("--include", "config.json")):
+                done = support.run("pull", "org/model", *where, "--offline", *more, environment=environment)
+                self.assertEqual((done.returncode, done.stdout), (0, f"{there}\n"), done.stderr)
+                self.assertIn(f"in the folder, commit {COMMIT}", done.stderr)
+            (there / "config.json").unlink()
+            done = support.run("pull", "org/model", *where, "--offline", environment=environment)
+            self.assertEqual((done.returncode, done.stdout), (28, ""))
+            for text in ("config.json of org/model is missing", "--offline", "with a network"):
+                self.assertIn(text, done.stderr)
+
     def test_130_interrupted_and_continued(self):
         def slow(handler):
             size = len(FILES["model.safetensors"])

@@ -152,6 +152,49 @@ TEST(Engine, CancelsFromOutsideAndFromACallback) {
   EXPECT_EQ(statistics.pages_free + statistics.pages_cached, statistics.pages_total);
 }
 
+TEST(Engine, AStepThatIsLeftIsAsIfItHadNotBeen) {
+  Random random(12);
+  const std::vector<int32_t> prompt = random_ids(random, 30);
+  auto engine = make_engine(small_options());
+  const Answer whole = make_engine(small_options())->run(greedy(prompt, 8)).front();
+  const RequestId id = engine->submit(greedy(prompt, 8));
+  std::vector<int64_t> told;
+  for (int64_t layers : {0, 1}) {
+    told.clear();
+    EXPECT_TRUE(engine->step([&](int64_t rows) {
+      told.push_back(rows);
+      return int64_t(told.size()) <= layers;
+    }));
+    EXPECT_EQ(told.back(), layers * 15) << "half of the rows for each of two layers";
+    EXPECT_EQ(engine->statistics().rows, 0);
+    EXPECT_EQ(engine->statistics().generated_tokens, 0);
+  }
+  for (int steps = 0; !engine->finished(id); ++steps) {  // every other step is left
+    engine->step([&](int64_t) { return steps % 2 == 0; });
+    ASSERT_LT(steps, 100);
+  }
+  EXPECT_EQ(engine->take(id).front().ids, whole.ids);
+  EXPECT_EQ(engine->statistics().steps, 8);
+  EXPECT_EQ(engine->statistics().rows, 30 + 7);
+
+  // Cancelled in the middle of its prompt's step: nothing of it is kept, and nothing is in the way of the same again.
+  const std::vector<int32_t> other = random_ids(random, 30);
+  const RequestId cancelled = engine->submit(greedy(other, 8));
+  engine->step([&](int64_t rows) {
+    engine->cancel(cancelled);
+    return rows == 0;
+  });
+  engine->step();
+  const Answer nothing = engine->take(cancelled).front();
+  EXPECT_EQ(nothing.finish_reason, FinishReason::kCancelled);
+  EXPECT_TRUE(nothing.ids.empty());
+  const EngineStatistics statistics = engine->statistics();
+  EXPECT_EQ(statistics.pages_free + statistics.pages_cached, statistics.pages_total);
+  const Answer again = engine->run(greedy(other, 8)).front();
+  EXPECT_EQ(again.cached_tokens, 0);
+  EXPECT_EQ(again.ids, make_engine(small_options())->run(greedy(other, 8)).front().ids);
+}
+
 TEST(Engine, DeadlinesEndWhatRunsAndWhatWaits) {
   EngineOptions options = small_options();
   options.max_sequences = 1;

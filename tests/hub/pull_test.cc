@@ -147,6 +147,78 @@ TEST_F(PullTest, LocalFolderWithMetadata) {
   expect_right(*o.local_folder);
 }
 
+TEST_F(PullTest, OfflineALocalFolderIsCheckedAndUsed) {
+  FakeHub hub(repository_);
+  PullOptions o = options({hub.url()});
+  o.local_folder = folder_.path() / "here";
+  const PullResult first = pull(o);
+  const int requests = hub.requests();
+  PullOptions offline = o;
+  offline.offline = true;
+  for (const std::string& revision : {std::string("main"), repository_.commit}) {
+    offline.revision = revision;
+    const PullResult again = pull(offline);
+    EXPECT_EQ(again.folder, first.folder);
+    EXPECT_EQ(again.commit, repository_.commit);
+    EXPECT_EQ(std::pair(again.files, again.bytes), std::pair(first.files, first.bytes));
+  }
+  std::string text;
+  offline.revision = "v2";
+  EXPECT_EQ(refusal(offline, &text), Refusal::kOffline);
+  EXPECT_THAT(text, HasSubstr("(revision v2) has is not recorded"));
+  offline.revision = "main";
+  offline.repository = "org/other";
+  EXPECT_EQ(refusal(offline), Refusal::kOffline) << "another repository's files";
+  offline.repository = o.repository;
+  // What was not asked for is not there; what is not in the repository is no file.
+  offline.include = {"config.json", "pytorch_model.bin"};
+  EXPECT_EQ(refusal(offline, &text), Refusal::kOffline);
+  EXPECT_THAT(text, HasSubstr("pytorch_model.bin of org/model is missing"));
+  offline.include = {"nothing*"};
+  EXPECT_EQ(refusal(offline), Refusal::kNoFile);
+  offline.include = {"config.json", "tokenizer*"};
+  EXPECT_EQ(pull(offline).files, 2);
+  offline.include.clear();
+  // A file that lost its metadata is hashed; one of another content or none is named.
+  fs::remove(*o.local_folder / ".cache/huggingface/download/config.json.metadata");
+  EXPECT_EQ(pull(offline).folder, first.folder);
+  const fs::path shard = *o.local_folder / "model-00002-of-00002.safetensors";
+  std::string bytes = read_text_file(shard);
+  bytes[100] ^= 1;
+  std::ofstream(shard, std::ios::binary) << bytes;
+  fs::last_write_time(shard, fs::file_time_type::clock::now() + std::chrono::hours(1));
+  EXPECT_EQ(refusal(offline, &text), Refusal::kOffline);
+  EXPECT_THAT(text, HasSubstr("model-00002-of-00002.safetensors"));
+  fs::remove(shard);
+  fs::remove(*o.local_folder / "config.json");
+  EXPECT_EQ(refusal(offline, &text), Refusal::kOffline);
+  EXPECT_THAT(text, HasSubstr("config.json of org/model is missing"));
+  EXPECT_THAT(text, HasSubstr("and 1 more"));
+  EXPECT_EQ(hub.requests(), requests);
+  EXPECT_EQ(pull(o).fetched_bytes, repository_.files.at("config.json").size + kShardBytes + 1);
+  EXPECT_EQ(pull(offline).folder, first.folder);
+}
+
+TEST_F(PullTest, OfflineAPartOfTheRepositoryIsUsedFromTheCache) {
+  FakeHub hub(repository_);
+  PullOptions o = options({hub.url()});
+  o.include = {"*.json", "README.md"};
+  const PullResult first = pull(o);
+  const int requests = hub.requests();
+  o.offline = true;
+  EXPECT_EQ(pull(o).folder, first.folder);
+  o.exclude = {"token*"};
+  EXPECT_EQ(pull(o).files, 4);
+  std::string text;
+  o.exclude = o.include = {};
+  EXPECT_EQ(refusal(o, &text), Refusal::kOffline);
+  EXPECT_THAT(text, HasSubstr("model-00001-of-00002.safetensors of org/model is missing"));
+  o.include = {"*-00001-*"};
+  EXPECT_EQ(refusal(o, &text), Refusal::kOffline);
+  EXPECT_THAT(text, HasSubstr("model-00001-of-00002.safetensors of org/model is missing"));
+  EXPECT_EQ(hub.requests(), requests);
+}
+
 TEST_F(PullTest, SpeaksModelScopeAndModelersThroughRedirects) {
   repository_.add("additional_chat_templates/tool.jinja", "{{ x }}");
   FakeHub storage(repository_, {}, "127.0.0.3");
@@ -540,6 +612,11 @@ TEST_F(PullTest, BundlesTravel) {
   EXPECT_EQ(result.commit, repository_.commit);
   o.offline = true;
   EXPECT_EQ(pull(o).folder, result.folder);
+  o.local_folder = folder_.path() / "unpacked";
+  EXPECT_EQ(refusal(o), Refusal::kOffline);
+  install_bundle(tar, o);
+  EXPECT_EQ(pull(o).folder, *o.local_folder);
+  o.local_folder.reset();
   std::string bytes = read_text_file(tar);
   bytes[bytes.size() / 2] ^= 1;
   std::ofstream(tar, std::ios::binary) << bytes;

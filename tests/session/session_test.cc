@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -53,10 +55,43 @@ TEST(Session, TellsHowMuchOfThePromptIsRead) {
   const auto session = Session::load(small_steps());
   std::vector<int32_t> ids(200);
   std::iota(ids.begin(), ids.end(), 1);
-  EXPECT_EQ(read_prompt(*session, ids), (std::vector<int64_t>{0, 64, 128, 192, 200}));
+  // Steps of 64 rows through two layers.
+  EXPECT_EQ(read_prompt(*session, ids), (std::vector<int64_t>{0, 32, 64, 96, 128, 160, 192, 196, 200}));
   // Three full pages are kept from before: they are read at once.
-  const std::vector<int64_t> again = read_prompt(*session, ids);
-  EXPECT_EQ(again, (std::vector<int64_t>{0, 200}));
+  EXPECT_EQ(read_prompt(*session, ids), (std::vector<int64_t>{0, 4, 200}));
+}
+
+TEST(Session, StopsInTheMiddleOfAStepAndGoesOnWithTheSameBits) {
+  const auto session = Session::load(small_steps()), other = Session::load(small_steps());
+  std::vector<int32_t> ids(100);
+  std::iota(ids.begin(), ids.end(), 1);
+  const TextAnswer whole = other->generate(request_of(ids));
+  // In the first step; after it; in the second, of 36 rows, after the page that is kept from the time before.
+  for (const auto& [stop_at, rows_kept] : {std::pair{32, 0}, {64, 64}, {18, 0}}) {
+    std::atomic<bool> cancelled = false;
+    const int64_t rows_before = session->engine().statistics().rows;
+    const TextAnswer stopped = session->generate(request_of(ids), &cancelled, [&, at = stop_at](const Progress& read) {
+      if (read.done >= at) cancelled = true;
+    });
+    EXPECT_EQ(stopped.answer.finish_reason, engine::FinishReason::kCancelled);
+    EXPECT_TRUE(stopped.answer.ids.empty());
+    const engine::EngineStatistics statistics = session->engine().statistics();
+    EXPECT_EQ(statistics.rows - rows_before, rows_kept) << stop_at;
+    EXPECT_EQ(statistics.pages_free + statistics.pages_cached, statistics.pages_total);
+  }
+  EXPECT_EQ(session->generate(request_of(ids)).answer.ids, whole.answer.ids);
+}
+
+TEST(Session, ADroppedGenerationLeavesTheOthersTheirWork) {
+  LoadOptions options = small_steps();
+  options.max_sequences = 2;
+  const auto session = Session::load(options);
+  const auto kept = session->submit(request_of({1, 2, 3}));
+  auto dropped = session->submit(request_of({4, 5, 6}));
+  dropped.reset();
+  EXPECT_EQ(session->engine().statistics().rows, 0) << "a step was computed for the other one";
+  while (!kept->finished()) session->engine().step();
+  EXPECT_EQ(kept->take().answer.ids.size(), 4u);
 }
 
 std::string refusal(const LoadOptions& options) {
