@@ -17,6 +17,8 @@ endif()
 function(updraft_merge target alone)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
   set_source_files_properties(${alone} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  # GCC takes a merged .cc for a header, where a type with members of an anonymous namespace would be a fault.
+  target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
 
 # updraft_library(<folder of src/> FLOOR <n> LINK <libraries...> [EXCEPT <files...>] [ALONE <files...>])
