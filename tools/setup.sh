@@ -51,9 +51,6 @@ install_packages() {
     { tail -n 20 /tmp/updraft-apt.log; die "apt-get could not install: ${missing[*]}"; }
 }
 
-# What ccache has to be told before it keeps what was compiled with a precompiled header.
-export CCACHE_SLOPPINESS=pch_defines,time_macros
-
 # configure PRESET [CMAKE ARGUMENT...], build PRESET [TARGET...]
 configure() {
   local preset=$1; shift

@@ -12,9 +12,10 @@
 #include <vector>
 
 #include "base/half.h"
+#include "compute/cpu/kernels.h"
 #include "compute/cpu/kv_cache.h"
+#include "tests/compute/emulated.h"
 #include "tests/compute/hash.h"
-#include "tests/compute/kernels_here.h"
 #include "tests/support/random.h"
 
 namespace updraft::compute::cpu {
@@ -266,7 +267,7 @@ TEST(Attention, AgreesWithDoublePrecision) {
     const double tolerance = type == KvType::kF32  ? 2e-5
                              : problem.shape.norms ? (type == KvType::kF16 ? 4e-3 : 0.1)
                                                    : (type == KvType::kF16 ? 2e-5 : 2e-4);
-    for (const Kernels* kernels : kernels_here()) {
+    for (const Kernels* kernels : available_kernels()) {
       Variant variant{.kernels = kernels, .threads = 1 + int(random() % 3), .seed = random()};
       variant.longest_chunk = 1 + int(random() % 100);
       EXPECT_LT(largest_difference(run(problem, variant), expected), tolerance) << kernels->name;
@@ -285,8 +286,8 @@ TEST(Attention, SameBitsWhateverElseHappens) {
     }
     const Problem problem = make_problem(shape, random());
     SCOPED_TRACE(describe(problem.shape));
-    const auto expected = run(problem, {.kernels = kernels_here()[0]});
-    for (const Kernels* kernels : kernels_here())
+    const auto expected = run(problem, {.kernels = available_kernels()[0]});
+    for (const Kernels* kernels : available_kernels())
       for (int longest_chunk : {7, 70, 1000}) {
         Variant variant{.kernels = kernels, .threads = 1 + int(random() % 4), .seed = random()};
         variant.longest_chunk = longest_chunk;
@@ -310,7 +311,7 @@ uint64_t hash_of(const Kernels* kernels, std::initializer_list<KvType> types) {
 
 // The constants were made on AVX-512; AVX2 and NEON (under qemu) give the same. A change of the numerics changes them.
 TEST(Attention, SameBitsOnEveryArchitecture) {
-  for (const Kernels* kernels : kernels_here()) {
+  for (const Kernels* kernels : available_kernels()) {
     EXPECT_EQ(hash_of(kernels, {KvType::kF16, KvType::kF32}), uint64_t{2325413945739896697u}) << kernels->name;
     EXPECT_EQ(hash_of(kernels, {KvType::kInt8}), uint64_t{15624920550971777019u}) << kernels->name;
   }

@@ -9,7 +9,6 @@
 #include "compute/cpu/instruction_set.h"
 #include "compute/cpu/integer_packing.h"
 #include "tests/compute/contract.h"
-#include "tests/compute/kernels_here.h"
 
 namespace updraft::compute {
 namespace {
@@ -122,7 +121,7 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
       Panel panel;
       const int64_t columns = round == 1 ? random.integer(1000, 2200) : random.integer(1, round == 0 ? 100 : 900);
       const auto source = std::make_shared<RandomIntegers>(random, 31, columns, format, false);
-      panel.matrix = cpu::pack_integers({{{source, nullptr}}}, *cpu::kernels_here().front(), arena, team);
+      panel.matrix = cpu::pack_integers({{{source, nullptr}}}, *cpu::available_kernels().front(), arena, team);
       panel.layout = panel.matrix->layout;
       for (int64_t t = random.integer(1, 40); t > 0; --t) panel.x.push_back(hard_row(random, columns));
       const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups());
@@ -160,7 +159,7 @@ TEST(IntegerKernelTest, QuantizedActivationsAreWithinHalfAStepAndTheirSumIsExact
 // Rounding while packing is the loop of base, faster.
 TEST(IntegerKernelTest, WeightsAreRoundedAsBaseRoundsThem) {
   test::Random random(306);
-  for (const cpu::Kernels* table : cpu::kernels_here())
+  for (const cpu::Kernels* table : cpu::available_kernels())
     for (const QuantizedFormat& format : all_formats())
       for (int round = 0; round < 20; ++round) {
         const int64_t columns = random.integer(1, 400), groups = format.groups(columns);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "compute/cpu/huge_memory.h"
-#include "tests/compute/kernels_here.h"
+#include "compute/cpu/kernels.h"
 #include "tests/support/random.h"
 
 namespace updraft::compute::cpu {
@@ -50,7 +50,7 @@ std::vector<uint16_t> pairs_by_definition(const std::vector<uint16_t>& rows, int
 
 TEST(Packing, EveryInstructionSetWritesThePanelsOfTheDefinition) {
   test::Random random(500);
-  for (const Kernels* kernels : kernels_here())
+  for (const Kernels* kernels : available_kernels())
     for (int64_t columns = 1; columns <= 131; ++columns) {
       const auto halves = random_rows<uint16_t>(random, columns);
       const auto words = random_rows<uint32_t>(random, columns);

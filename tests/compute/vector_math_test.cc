@@ -9,8 +9,9 @@
 #include <random>
 #include <vector>
 
+#include "compute/cpu/kernels.h"
+#include "tests/compute/emulated.h"
 #include "tests/compute/hash.h"
-#include "tests/compute/kernels_here.h"
 #include "tests/support/random.h"
 
 namespace updraft::compute::cpu {
@@ -36,7 +37,7 @@ double ulps(float got, long double exact) {
 }
 
 TEST(VectorMath, ExpIsWithinOneUlp) {
-  for (const Kernels* kernels : kernels_here()) {
+  for (const Kernels* kernels : available_kernels()) {
     double worst = 0;
     for (const auto& [from, to] : {std::pair(1e-8f, 88.8f), std::pair(-1e-8f, -104.5f)}) {
       const std::vector<float> x = sweep(from, to, kStride);
@@ -55,7 +56,7 @@ TEST(VectorMath, ExpIsWithinOneUlp) {
 
 TEST(VectorMath, ExpOfSpecialValues) {
   const float infinity = std::numeric_limits<float>::infinity();
-  for (const Kernels* kernels : kernels_here()) {
+  for (const Kernels* kernels : available_kernels()) {
     const std::vector<float> x = {0.0f,  -0.0f, infinity, -infinity, NAN,      -NAN,
                                   89.0f, 1e30f, -104.0f,  -1e30f,    88.72283f};
     std::vector<float> y(x.size());
@@ -74,7 +75,7 @@ TEST(VectorMath, ExpOfSpecialValues) {
 }
 
 TEST(VectorMath, SiluIsWithinThreeUlps) {
-  for (const Kernels* kernels : kernels_here()) {
+  for (const Kernels* kernels : available_kernels()) {
     double worst = 0;
     // Beyond -87 e^-x overflows and silu becomes -0: off by less than 1e-36.
     for (const auto& [from, to] : {std::pair(1e-8f, 1e4f), std::pair(-1e-8f, -87.0f)}) {
@@ -108,14 +109,14 @@ TEST(VectorMath, DotIsSixteenPartialSumsAndOneTree) {
     for (size_t i = 0; i < a.size(); ++i) partial[i % 16] = std::fmaf(a[i], b[i], partial[i % 16]);
     for (int width = 8; width >= 1; width /= 2)
       for (int i = 0; i < width; ++i) partial[i] += partial[i + width];
-    for (const Kernels* kernels : kernels_here())
+    for (const Kernels* kernels : available_kernels())
       EXPECT_EQ(kernels->vector.dot(a.data(), b.data(), n), partial[0]) << n;
   }
 }
 
 // The constants were made on AVX-512; AVX2 and NEON (under qemu) give the same.
 TEST(VectorMath, SameBitsOnEveryArchitecture) {
-  for (const Kernels* kernels : kernels_here()) {
+  for (const Kernels* kernels : available_kernels()) {
     for (const auto& [function, hash] : {std::pair(kernels->vector.exp, uint64_t{1244515341692919051u}),
                                          {kernels->vector.silu, uint64_t{11305730835057872078u}}}) {
       Hash all;

@@ -41,13 +41,19 @@ uint64_t saved_state() {
   return (uint64_t(high) << 32) | low;
 }
 
-constexpr uint64_t kYmmState = 0x6, kZmmState = 0xe6, kTileState = 0x60000;
+constexpr uint64_t kYmmState = 0x6;
 
 bool has_avx2() {
   const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
   return has(one.ecx, 12) && has(one.ecx, 28) && has(one.ecx, 29) && has(seven.ebx, 5) &&  // FMA, AVX, F16C, AVX2
          (saved_state() & kYmmState) == kYmmState;
 }
+
+bool has_avx_vnni() { return has_avx2() && has(cpuid(7, 1).eax, 4); }
+
+#if !defined(UPDRAFT_AVX2_ALONE)  // flags.cmake
+
+constexpr uint64_t kZmmState = 0xe6, kTileState = 0x60000;
 
 bool has_avx512() {
   const Registers seven = cpuid(7, 0);
@@ -65,7 +71,6 @@ bool has_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-bool has_avx_vnni() { return has_avx2() && has(cpuid(7, 1).eax, 4); }
 bool has_avx512_vnni() { return has_avx512() && has(cpuid(7, 0).ecx, 11); }
 
 bool has_amx_int8() { return has_avx512_vnni() && has_tiles() && has(cpuid(7, 0).edx, 25); }
@@ -79,23 +84,51 @@ const Kernels& wide_kernels() {
   return kernels;
 }
 
-std::vector<InstructionSet> find_instruction_sets() {
-  std::vector<InstructionSet> sets;
-  const IntegerKernels* narrow = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
+void add_wide(std::vector<InstructionSet>& sets, const IntegerKernels* narrow) {
   const IntegerKernels* wide = has_avx512_vnni() ? &integer_avx512vnni() : narrow;
-  if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, narrow});
   if (has_avx512()) sets.push_back({"avx512", &wide_kernels(), nullptr, wide});
   if (has_avx512() && has_tiles())
     sets.push_back({"avx512+amx", &wide_kernels(), &kernels_amx(), has_amx_int8() ? &integer_amx() : wide});
+}
+
+void add_wide(std::vector<const Kernels*>& found) {
+  if (has_avx512()) found.push_back(&kernels_avx512());
+  if (has_avx512_vnni()) found.push_back(&wide_kernels());
+}
+
+void add_wide(std::vector<const IntegerKernels*>& found) {
+  if (has_avx512_vnni()) found.push_back(&integer_avx512vnni());
+  if (has_amx_int8()) found.push_back(&integer_amx());
+}
+
+#else
+
+void add_wide(std::vector<InstructionSet>&, const IntegerKernels*) {}
+void add_wide(std::vector<const Kernels*>&) {}
+void add_wide(std::vector<const IntegerKernels*>&) {}
+
+#endif
+
+std::vector<InstructionSet> find_instruction_sets() {
+  std::vector<InstructionSet> sets;
+  const IntegerKernels* integers = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
+  if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, integers});
+  add_wide(sets, integers);
   return sets;
+}
+
+std::vector<const Kernels*> find_kernels() {
+  std::vector<const Kernels*> found;
+  if (has_avx2()) found.push_back(&kernels_avx2());
+  add_wide(found);
+  return found;
 }
 
 std::vector<const IntegerKernels*> find_integer_kernels() {
   std::vector<const IntegerKernels*> found = {&integer_generic()};
   if (has_avx2()) found.push_back(&integer_avx2());
   if (has_avx_vnni()) found.push_back(&integer_avxvnni());
-  if (has_avx512_vnni()) found.push_back(&integer_avx512vnni());
-  if (has_amx_int8()) found.push_back(&integer_amx());
+  add_wide(found);
   return found;
 }
 
@@ -108,6 +141,8 @@ bool has_dot_products() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 std::vector<InstructionSet> find_instruction_sets() {
   return {{"neon", &kernels_neon(), nullptr, has_dot_products() ? &integer_neondot() : &integer_neon()}};
 }
+
+std::vector<const Kernels*> find_kernels() { return {&kernels_neon()}; }
 
 std::vector<const IntegerKernels*> find_integer_kernels() {
   std::vector<const IntegerKernels*> found = {&integer_generic(), &integer_neon()};
@@ -124,6 +159,11 @@ constexpr const char* kNeeded = "Advanced SIMD";
 std::vector<InstructionSet> available_instruction_sets() {
   static const std::vector<InstructionSet> sets = find_instruction_sets();
   return sets;
+}
+
+std::vector<const Kernels*> available_kernels() {
+  static const std::vector<const Kernels*> tables = find_kernels();
+  return tables;
 }
 
 std::vector<const IntegerKernels*> available_integer_kernels() {

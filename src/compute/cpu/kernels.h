@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/dtype.h"
 #include "base/half.h"
@@ -118,5 +119,8 @@ const Kernels& kernels_avx512();
 const AttentionKernels& attention_avx512vnni();  // the same bits in fewer instructions
 const Kernels& kernels_neon();
 const TileKernels& kernels_amx();
+
+// Every table this processor can run, slowest first: all give the same bits.
+std::vector<const Kernels*> available_kernels();
 
 }  // namespace updraft::compute::cpu
