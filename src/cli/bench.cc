@@ -135,12 +135,12 @@ void announce_duration(const BenchOptions& options, const session::LoadOptions& 
   const measure::BenchWork work{options.no_tasks ? 0 : measure::task_count(options.protocol), options.protocol,
                                 options.sweep, !options.no_probe};
   const session::MemoryPlan plan = session::plan_memory(load, 0);
-  const int64_t look = std::max(int64_t(256) << 20, 2 * compute::last_level_cache_bytes());
-  const double bandwidth = compute::probe_read_bandwidth(options.model.threads, {}, look).bytes_per_second;
+  const int64_t quick_bytes = std::max(int64_t(256) << 20, 2 * compute::last_level_cache_bytes());
+  const compute::ReadBandwidth look = compute::probe_read_bandwidth(options.model.threads, {}, quick_bytes);
   fmt::print(stderr,
              "This takes about {}: an estimate from {} of weights a step and a quick look at the memory ({}/s).\n",
-             human_duration(std::max(1.0, measure::estimate_seconds(work, plan, bandwidth))),
-             human_bytes(double(plan.streamed_bytes)), human_bytes(bandwidth));
+             human_duration(std::max(1.0, measure::estimate_seconds(work, plan, look))),
+             human_bytes(double(plan.streamed_bytes)), human_bytes(look.bytes_per_second));
 }
 
 ordered_json measure_model(const BenchOptions& options) {

@@ -23,9 +23,10 @@ struct ReadBandwidth {
   std::vector<Pattern> patterns;  // best pass of each
 };
 
-// The best of at least five passes over max(4 GiB, 4 x last-level cache) of touched memory (less, and `bytes` says so,
-// when the machine has not that much left), over every access pattern the kernels use. Takes a few seconds. threads 0:
-// all.
+// max(4 GiB, 4 x last-level cache): no cache holds much of it.
+int64_t read_probe_bytes();
+// The best of at least five passes over read_probe_bytes() of touched memory (less, and `bytes` says so, when the
+// machine has not that much left), over every access pattern the kernels use. Takes a few seconds. threads 0: all.
 // bytes > 0: that much instead, for a quick look.
 ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress = {}, int64_t bytes = 0);
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "compute/probe.h"
-
 namespace updraft::measure {
 namespace {
 
@@ -12,14 +10,14 @@ constexpr double kPromptTokensPerStep = 8;    // tokens of a prompt in the time 
 constexpr double kTaskPromptTokens = 50;      // the article's tasks through a chat template: 20 to 150
 constexpr double kLoadBytesPerSecond = 1e9;   // into fresh memory: page faults bound it
 constexpr double kTouchBytesPerSecond = 2e9;  // of the probe's memory, twice
-constexpr double kProbePasses = 21, kPeaksSeconds = 1.5;
+constexpr double kPeaksSeconds = 1.5;
 
 }  // namespace
 
-double estimate_seconds(const BenchWork& work, const session::MemoryPlan& plan, double read_bandwidth) {
+double estimate_seconds(const BenchWork& work, const session::MemoryPlan& plan, const compute::ReadBandwidth& look) {
   const auto step = [&](int64_t depth, int64_t sequences) {
     const int64_t bytes = plan.streamed_bytes + plan.kv_bytes_per_token * depth * sequences;
-    return kOverhead * double(bytes) / read_bandwidth;
+    return kOverhead * double(bytes) / look.bytes_per_second;
   };
   const auto prompt = [&](double tokens) { return std::max(1.0, tokens / kPromptTokensPerStep) * step(0, 0); };
   const Protocol& p = work.protocol;
@@ -39,8 +37,9 @@ double estimate_seconds(const BenchWork& work, const session::MemoryPlan& plan, 
   }
   seconds += double(plan.weights_bytes) / kLoadBytesPerSecond;
   if (!work.probes) return seconds;
-  const double probed = double(std::max(int64_t(4) << 30, 4 * compute::last_level_cache_bytes()));
-  return seconds + kPeaksSeconds + 2 * (kProbePasses * probed / read_bandwidth + 2 * probed / kTouchBytesPerSecond);
+  const double probed = double(compute::read_probe_bytes());
+  return seconds + kPeaksSeconds +
+         2 * (look.passes * probed / look.bytes_per_second + 2 * probed / kTouchBytesPerSecond);
 }
 
 }  // namespace updraft::measure

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "compute/probe.h"
 #include "measure/bench_protocol.h"
 #include "measure/sweep.h"
 #include "session/memory_plan.h"
@@ -18,6 +19,7 @@ struct BenchWork {
   bool probes = true;  // the read bandwidth before and after, and the peaks
 };
 
-double estimate_seconds(const BenchWork&, const session::MemoryPlan&, double read_bandwidth);
+// `look`: a probe of any size.
+double estimate_seconds(const BenchWork&, const session::MemoryPlan&, const compute::ReadBandwidth& look);
 
 }  // namespace updraft::measure

@@ -138,17 +138,10 @@ void whole_softmax(const float* scores, const ScoreScales& scales, const float* 
   softmax<Pairs>(part, seen, page_max, page_sum);
   unroll<Pairs * kPageParts>(
       [&](auto i) UPDRAFT_INLINE { part[i] = part[i] * Lanes::load(value_scales + 16 * (i % kPageParts)); });
-  for (int p = 0; p < Pairs; ++p) {  // a slot that nobody wrote may have any scale
-    if (seen[p].begin == 0 && seen[p].end == kPageTokens) continue;
-    for (int i = 0; i < kPageParts; ++i)
-      part[p * kPageParts + i] =
-          between({seen[p].begin - 16 * i, seen[p].end - 16 * i}, part[p * kPageParts + i], Lanes::zero());
-  }
+  hide_unseen<Pairs>(part, seen, Lanes::zero());  // a slot that nobody wrote may have any scale
   unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
     const Lanes* row = part + p * kPageParts;
-    const Lanes largest = max(max(row[0], row[1]), max(row[2], row[3]));
-    const Lanes total = (row[0] + row[1]) + (row[2] + row[3]);
-    const Quantizer q = quantizer(max_lane(largest), all_finite(total), kWholeRange);
+    const Quantizer q = quantizer(max_lane(largest_of(row)), all_finite(total_of(row)), kWholeRange);
     weights.scale[p] = q.scale;  // NaN: it matters no more what the integers are
     unroll<kPageParts>([&](auto i) UPDRAFT_INLINE {
       store_whole(row[i] * Lanes::broadcast(q.inverse), weights.whole + p * kWholeStride + 16 * i);

@@ -118,27 +118,32 @@ inline Lanes between(Range range, Lanes x, Lanes y) {
 constexpr int kPageParts = int(kPageTokens) / kLanes;
 static_assert(kPageParts == 4);
 
+// What a pair does not see of its part [Pairs][kPageParts] becomes `hidden`. Unrolled, so that parts stay in registers.
+template <int Pairs>
+UPDRAFT_INLINE inline void hide_unseen(Lanes* part, const Range* seen, Lanes hidden) {
+  unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
+    const Range range = seen[p];
+    if (range.begin == 0 && range.end == kPageTokens) return;
+    unroll<kPageParts>([&](auto i) UPDRAFT_INLINE {
+      Lanes& lanes = part[p * kPageParts + i];
+      lanes = between({range.begin - 16 * i, range.end - 16 * i}, lanes, hidden);
+    });
+  });
+}
+
+// Over the kPageParts parts of one pair.
+UPDRAFT_INLINE inline Lanes largest_of(const Lanes* part) { return max(max(part[0], part[1]), max(part[2], part[3])); }
+UPDRAFT_INLINE inline Lanes total_of(const Lanes* part) { return (part[0] + part[1]) + (part[2] + part[3]); }
+
 // scores [Pairs][kPageParts] become exp(score - largest) where the pair sees the slot, elsewhere 0. All pairs go
 // through each phase together: alone, each would wait for its own maximum, its exponentials, its sum.
 template <int Pairs>
 UPDRAFT_INLINE inline void softmax(Lanes* scores, const Range* seen, float* page_max, float* page_sum) {
-  for (int p = 0; p < Pairs; ++p) {
-    if (seen[p].begin == 0 && seen[p].end == kPageTokens) continue;
-    const Lanes hidden = Lanes::broadcast(-__builtin_inff());
-    for (int i = 0; i < kPageParts; ++i)
-      scores[p * kPageParts + i] =
-          between({seen[p].begin - 16 * i, seen[p].end - 16 * i}, scores[p * kPageParts + i], hidden);
-  }
-  unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
-    const Lanes* part = scores + p * kPageParts;
-    page_max[p] = max_lane(max(max(part[0], part[1]), max(part[2], part[3])));
-  });
+  hide_unseen<Pairs>(scores, seen, Lanes::broadcast(-__builtin_inff()));
+  unroll<Pairs>([&](auto p) UPDRAFT_INLINE { page_max[p] = max_lane(largest_of(scores + p * kPageParts)); });
   unroll<Pairs * kPageParts>(
       [&](auto i) UPDRAFT_INLINE { scores[i] = exp(scores[i] - Lanes::broadcast(page_max[i / kPageParts])); });
-  unroll<Pairs>([&](auto p) UPDRAFT_INLINE {
-    const Lanes* part = scores + p * kPageParts;
-    page_sum[p] = sum((part[0] + part[1]) + (part[2] + part[3]));
-  });
+  unroll<Pairs>([&](auto p) UPDRAFT_INLINE { page_sum[p] = sum(total_of(scores + p * kPageParts)); });
 }
 
 // One thread's scratch: the queries and states of up to kBlockPairs pairs, one widened page, one tile.

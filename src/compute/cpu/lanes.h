@@ -82,8 +82,6 @@ struct Lanes {
   friend Lanes fnma(Lanes a, Lanes b, Lanes c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b, rounded once
   friend Lanes max(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
   friend Lanes min(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
-  // x 2^k for integers k held as floats in [-252, 254], x in [1, 2) or NaN; rounded once
-  friend Lanes times_power_of_two(Lanes x, Lanes k) { return {_mm512_scalef_ps(x.v, k.v)}; }
   friend Lanes round(Lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
   // lane i of a where i < n, else of b
   static Lanes first_else(int n, Lanes a, Lanes b) { return {_mm512_mask_mov_ps(b.v, __mmask16((1u << n) - 1), a.v)}; }
@@ -144,11 +142,7 @@ struct Lanes {
   }
   friend Lanes max(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   friend Lanes min(Lanes x, Lanes y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-  // two factors, for one would not reach that far
-  friend Lanes times_power_of_two(Lanes x, Lanes k) {
-    const Lanes half = round(k * broadcast(0.5f));
-    return x * power_of_two(half) * power_of_two(k - half);
-  }
+  // 2^k for integers k held as floats in [-126, 127]
   static Lanes power_of_two(Lanes k) {
     const __m256i bias = _mm256_set1_epi32(127);
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k.a), bias), 23)),
@@ -239,10 +233,6 @@ struct Lanes {
   friend Lanes min(Lanes a, Lanes b) {
     return each([&](int i) { return vbslq_f32(vcltq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); });
   }
-  friend Lanes times_power_of_two(Lanes x, Lanes k) {
-    const Lanes half = round(k * broadcast(0.5f));
-    return x * power_of_two(half) * power_of_two(k - half);
-  }
   static Lanes power_of_two(Lanes k) {
     return each([&](int i) {
       return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(k.v[i]), vdupq_n_s32(127)), 23));
@@ -259,6 +249,16 @@ struct Lanes {
   }
 };
 
+#endif
+
+// x 2^k for integers k held as floats in [-252, 254] and x in [1, 2) or NaN, rounded once.
+#if defined(__AVX512F__)
+inline Lanes times_power_of_two(Lanes x, Lanes k) { return {_mm512_scalef_ps(x.v, k.v)}; }
+#else
+inline Lanes times_power_of_two(Lanes x, Lanes k) {
+  const Lanes half = round(k * Lanes::broadcast(0.5f));
+  return x * Lanes::power_of_two(half) * Lanes::power_of_two(k - half);
+}
 #endif
 
 // The one tree over sixteen lanes: i with i + 8, then + 4, + 2, + 1.

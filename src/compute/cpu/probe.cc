@@ -93,14 +93,14 @@ std::vector<std::string> instruction_sets() {
   return names;
 }
 
+int64_t read_probe_bytes() { return std::max(int64_t(4) << 30, 4 * last_level_cache_bytes()); }
+
 ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress, int64_t bytes) {
   ThreadTeam team(team_size(threads));
   ReadBandwidth result;
-  constexpr int64_t kLeast = int64_t(4) << 30;
   // Half of what is free at most: the machine may be holding a model.
-  result.bytes = round_down(
-      std::min(bytes > 0 ? bytes : std::max(kLeast, 4 * last_level_cache_bytes()), system_memory().available_bytes / 2),
-      int64_t(2) << 20);
+  result.bytes = round_down(std::min(bytes > 0 ? bytes : read_probe_bytes(), system_memory().available_bytes / 2),
+                            int64_t(2) << 20);
   constexpr int kStreams[] = {1, 2, 4, 8};
   Progress report{"measuring read bandwidth", 0, 2 * 8 + 5, "passes"};
   const auto step = [&] {
