@@ -257,6 +257,7 @@ void give_out(const ordered_json& record, const BenchOptions& options) {
   if (!options.html.empty()) measure::write_text_file(options.html, measure::html_report(record, language_of(options)));
   if (!options.record.empty())
     measure::write_text_file(options.record, record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+  std::fflush(stdout);  // the table stands whole before what follows it, also where both go to one file
   for (const std::string& path : {options.output, options.html, options.record})
     if (!path.empty()) fmt::print(stderr, "wrote {}\n", path);
 }
