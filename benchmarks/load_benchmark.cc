@@ -3,6 +3,8 @@
 //   load_benchmark FOLDER [ROUNDS]          files in the page cache; beside a plain parallel copy of them into freshly
 //                                           mapped memory (2 MiB pages asked for, as the packed weights have)
 //   load_benchmark --cold FOLDER [ROUNDS]   files not in the page cache; beside reading them from the disk
+//   load_benchmark --dtype int8 FOLDER ...  rounding while loading; beside loading the same files as they are, or with
+//                                           --cold beside reading them from the disk
 //
 // Make a folder: updraft inspect --synthetic mistral-7b:layers=12 --write FOLDER
 //
@@ -14,9 +16,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -26,6 +28,7 @@
 #include "base/file.h"
 #include "base/thread_team.h"
 #include "compute/cpu/huge_memory.h"
+#include "model/weight_choice.h"
 #include "session/session.h"
 
 namespace {
@@ -110,9 +113,12 @@ Seconds read_seconds(const Paths& paths) {
   return watch.stop();
 }
 
-Seconds load_seconds(const std::string& folder) {
+Seconds load_seconds(const std::string& folder, const std::string& dtype) {
   session::LoadOptions options;
   options.model = folder;
+  const auto choice = model::parse_weight_choice(dtype);
+  if (!choice) fail("--dtype {}: must be one of {}.", dtype, model::kWeightChoices);
+  options.weights = *choice;
   options.kv_tokens = 64;
   options.max_sequences = 1;
   const Stopwatch watch;
@@ -130,48 +136,61 @@ void drop_from_page_cache(const Paths& paths) {
   }
 }
 
-void run(const std::string& folder, bool cold, int rounds) {
+struct Options {
+  std::string folder;
+  std::string dtype = "auto";
+  bool cold = false;
+  int rounds = 5;
+};
+
+void run(const Options& options) {
   Paths paths;
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
+  for (const auto& entry : std::filesystem::directory_iterator(options.folder))
     if (entry.path().extension() == ".safetensors") paths.push_back(entry.path());
   const int64_t bytes = bytes_of(paths);
-  const char* floor_name = cold ? "disk" : "copy";
+  const bool rounded = options.dtype != "auto";
+  const char* floor_name = options.cold ? "disk" : rounded ? "as it is" : "copy";
   const auto timed = [&](bool load) {
     make_host_supply(2 * bytes);
-    if (cold) drop_from_page_cache(paths);
-    return load ? load_seconds(folder) : cold ? read_seconds(paths) : copy_seconds(paths);
+    if (options.cold) drop_from_page_cache(paths);
+    if (load) return load_seconds(options.folder, options.dtype);
+    return options.cold ? read_seconds(paths) : rounded ? load_seconds(options.folder, "auto") : copy_seconds(paths);
   };
   std::vector<double> ratios, processor_ratios;
-  for (int round = 0; round <= rounds; ++round) {
+  for (int round = 0; round <= options.rounds; ++round) {
     const bool load_first = round % 2 == 1;
     const Seconds first = timed(load_first), second = timed(!load_first);
     if (round == 0) continue;  // fills the page cache
     const Seconds load = load_first ? first : second, floor = load_first ? second : first;
     ratios.push_back(floor.clock / load.clock);
     processor_ratios.push_back(floor.processors / load.processors);
-    fmt::print("{} {:.2f} GB/s, load {:.2f} GB/s, {:.0f} %; processor time {:.2f} and {:.2f} s, {:.0f} %\n", floor_name,
-               double(bytes) / floor.clock / 1e9, double(bytes) / load.clock / 1e9, ratios.back() * 100,
-               floor.processors, load.processors, processor_ratios.back() * 100);
+    fmt::print(
+        "{} {:.2f} s, {:.2f} GB/s; load {:.2f} s, {:.2f} GB/s, {:.0f} %; processor time {:.2f} and {:.2f} s, {:.0f} "
+        "%\n",
+        floor_name, floor.clock, double(bytes) / floor.clock / 1e9, load.clock, double(bytes) / load.clock / 1e9,
+        ratios.back() * 100, floor.processors, load.processors, processor_ratios.back() * 100);
   }
   const auto median = [](std::vector<double> values) {
     std::sort(values.begin(), values.end());
-    return values[values.size() / 2] * 100;
+    const size_t half = values.size() / 2;
+    return (values[half] + values[(values.size() - 1) / 2]) / 2 * 100;
   };
-  fmt::print("median {:.0f} % of {}; in processor time {:.0f} %\n", median(ratios),
-             cold ? "reading the same files from the disk" : "a plain parallel copy", median(processor_ratios));
+  fmt::print("median: {} takes {:.0f} % of the load's time, {:.0f} % of its processor time\n", floor_name,
+             median(ratios), median(processor_ratios));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool cold = argc > 1 && std::string_view(argv[1]) == "--cold";
-  const int first = cold ? 2 : 1;
-  if (argc <= first) {
-    fmt::print(stderr, "usage: {} [--cold] FOLDER [ROUNDS]\n", argv[0]);
-    return 2;
-  }
+  Options options;
+  CLI::App app("How fast a folder's weights get into packed memory, beside the floor.");
+  app.add_option("FOLDER", options.folder)->required();
+  app.add_option("ROUNDS", options.rounds)->check(CLI::PositiveNumber);
+  app.add_option("--dtype", options.dtype, "int8, int4, ...: rounded while loading; auto: as stored");
+  app.add_flag("--cold", options.cold, "files not in the page cache, beside the disk");
+  CLI11_PARSE(app, argc, argv);
   try {
-    run(argv[first], cold, argc > first + 1 ? std::max(1, std::atoi(argv[first + 1])) : 5);
+    run(options);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

@@ -1,7 +1,9 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +18,7 @@ namespace {
 std::string reason(int error) { return std::generic_category().message(error); }
 
 constexpr size_t kLargestRead = size_t(1) << 30;  // Linux transfers at most 2 GiB - 4 KiB in one call
+constexpr int64_t kProbeBytes = int64_t(512) << 10;
 
 }  // namespace
 
@@ -36,9 +39,7 @@ File::File(const std::filesystem::path& path) : path_(path), descriptor_(-1), si
 File::~File() { ::close(descriptor_); }
 
 void File::read_at(int64_t offset, std::span<std::byte> out) const {
-  if (offset < 0 || offset > size_ || int64_t(out.size()) > size_ - offset)
-    fail("{}: {} bytes at offset {} lie outside the file, which has {} bytes; it may be truncated: fetch it again.",
-         path_.string(), out.size(), offset, size_);
+  check_inside(offset, int64_t(out.size()));
   const int64_t begin = offset;
   while (!out.empty()) {
     const ssize_t count = ::pread(descriptor_, out.data(), std::min(out.size(), kLargestRead), offset);
@@ -50,6 +51,33 @@ void File::read_at(int64_t offset, std::span<std::byte> out) const {
     offset += count;
   }
   if (drop_behind_) will_not_need(begin, offset - begin);
+}
+
+bool File::seems_cached(int64_t offset, int64_t bytes) const {
+  const auto cached = [&](int64_t at) {
+    char byte;
+    const iovec to{&byte, 1};
+    return ::preadv2(descriptor_, &to, 1, at, RWF_NOWAIT) == 1;
+  };
+  for (int64_t at = offset; at < offset + bytes; at += kProbeBytes)
+    if (!cached(at)) return false;
+  return cached(offset + bytes - 1);
+}
+
+std::shared_ptr<const std::byte> File::view(int64_t offset, int64_t bytes) const {
+  check_inside(offset, bytes);
+  if (bytes == 0 || !seems_cached(offset, bytes)) return nullptr;
+  const int64_t begin = offset / sysconf(_SC_PAGESIZE) * sysconf(_SC_PAGESIZE);
+  const auto length = size_t(offset + bytes - begin);
+  void* mapped = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, descriptor_, begin);
+  if (mapped == MAP_FAILED) return nullptr;
+  std::shared_ptr<const void> mapping(mapped, [this, begin, length](const void* p) {
+    ::munmap(const_cast<void*>(p), length);
+    if (drop_behind_) will_not_need(begin, int64_t(length));
+  });
+  // Fails where the file became shorter, the disk fails, or Linux is older than 5.14: read_at() copes, or says why not.
+  if (::madvise(mapped, length, MADV_POPULATE_READ) != 0) return nullptr;
+  return {mapping, static_cast<const std::byte*>(mapped) + (offset - begin)};
 }
 
 void File::advise_sequential() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL); }

@@ -1,6 +1,7 @@
 // File: a regular file open for reading by position, from any thread. A model's weights are read through it in small
-// ranges with pread, never mapped: page faults on fresh mappings, not bandwidth, bound a careless loader, and pages
-// that were read can be dropped from the page cache behind the reader. Every failure is an Error that names the file.
+// ranges: seen where they lie in the page cache, else copied with pread. It is never mapped as a whole: page faults,
+// not bandwidth, bound a careless loader, and pages that were read can be dropped from the page cache behind the
+// reader. Every failure is an Error that names the file.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +30,21 @@ class File final : public RandomAccess {
   void read_at(int64_t offset, std::span<std::byte> out) const override;
   using RandomAccess::read_at;
 
+  // The range mapped, every page of it at once, if all of it seems to be in the page cache (a page in every half MiB is
+  // asked). Worth it from some MB on: unmapping interrupts the other threads. Whoever shortens the file while a view
+  // lives ends the program with SIGBUS, so a view lives as long as it takes to pack it.
+  std::shared_ptr<const std::byte> view(int64_t offset, int64_t bytes) const override;
+
   // Hints to the page cache; never fail.
   void advise_sequential() const;
   void will_not_need(int64_t offset, int64_t bytes) const;  // whole pages inside the range may be dropped
-  // From now on every read drops its pages behind itself: for a file so large that its pages would crowd out what is
-  // being made from them. To be called before other threads read.
+  // From now on every read, and every view when it ends, drops its pages behind itself: for a file so large that its
+  // pages would crowd out what is being made from them. To be called before other threads read.
   void drop_pages_behind() { drop_behind_ = true; }
 
  private:
+  bool seems_cached(int64_t offset, int64_t bytes) const;
+
   std::filesystem::path path_;
   int descriptor_;
   int64_t size_;

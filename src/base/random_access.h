@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,6 +27,18 @@ class RandomAccess {
   void read_at(int64_t offset, void* out, int64_t bytes) const {
     read_at(offset, std::span(static_cast<std::byte*>(out), static_cast<size_t>(bytes)));
   }
+
+  // The same bytes where they lie, if they lie in memory already: no copy, no waiting. Null, which is always allowed:
+  // read_at() is the way to them. They stay while the pointer and this object do. Thread-safe.
+  virtual std::shared_ptr<const std::byte> view(int64_t /*offset*/, int64_t /*bytes*/) const { return nullptr; }
+
+ protected:
+  // What read_at() and view() say of a range that is not all inside.
+  void check_inside(int64_t offset, int64_t bytes) const {
+    if (offset < 0 || bytes < 0 || offset > size() || bytes > size() - offset)
+      fail("{}: {} bytes at offset {} lie outside the file, which has {} bytes; it may be truncated: fetch it again.",
+           where(), bytes, offset, size());
+  }
 };
 
 // Borrows the bytes.
@@ -37,9 +50,12 @@ class MemoryAccess final : public RandomAccess {
   int64_t size() const override { return int64_t(bytes_.size()); }
   using RandomAccess::read_at;
   void read_at(int64_t offset, std::span<std::byte> out) const override {
-    if (offset < 0 || offset > size() || int64_t(out.size()) > size() - offset)
-      fail("{}: {} bytes at offset {} lie outside the file, which has {} bytes.", where_, out.size(), offset, size());
+    check_inside(offset, int64_t(out.size()));
     if (!out.empty()) std::memcpy(out.data(), bytes_.data() + offset, out.size());
+  }
+  std::shared_ptr<const std::byte> view(int64_t offset, int64_t bytes) const override {
+    check_inside(offset, bytes);
+    return {std::shared_ptr<const void>(), bytes_.data() + offset};  // owns nothing
   }
 
  private:

@@ -2,6 +2,7 @@
 // can be read by range, in any order, from several threads, without ever holding the whole of it in memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -20,6 +21,9 @@ class RowSource {
 
   // Writes rows [begin, end) to `out`, row-major, dtype(), no padding. Thread-safe. Throws Error when the file fails.
   virtual void read_rows(int64_t begin, int64_t end, void* out) const = 0;
+  // What read_rows would write, where it already lies in memory (aligned for dtype()), or null: always allowed. The
+  // rows stay while the pointer and this source do. Thread-safe. Throws as read_rows.
+  virtual std::shared_ptr<const std::byte> view_rows(int64_t /*begin*/, int64_t /*end*/) const { return nullptr; }
 
  protected:
   RowSource(int64_t rows, int64_t columns, DType dtype) : rows_(rows), columns_(columns), dtype_(dtype) {}

@@ -26,6 +26,15 @@ class FileRows final : public RowSource {
                      row_bytes());
   }
 
+  std::shared_ptr<const std::byte> view_rows(int64_t begin, int64_t end) const override {
+    CHECK(0 <= begin && begin <= end && end <= rows()) << begin << " " << end << " " << rows();
+    if (stride_bytes_ != row_bytes()) return nullptr;
+    auto view = file_->view(begin_ + begin * row_bytes(), (end - begin) * row_bytes());
+    // Files of others may place a tensor anywhere.
+    const bool aligned = reinterpret_cast<uintptr_t>(view.get()) % uintptr_t(bytes_per_element(dtype())) == 0;
+    return aligned ? view : nullptr;
+  }
+
  private:
   std::shared_ptr<const RandomAccess> file_;
   int64_t begin_;

@@ -54,6 +54,11 @@ class CountedRows final : public RowSource {
     source_->read_rows(begin, end, out);
     counter_.add(int64_t(double(end - begin) * stored_row_bytes_));
   }
+  std::shared_ptr<const std::byte> view_rows(int64_t begin, int64_t end) const override {
+    auto view = source_->view_rows(begin, end);
+    if (view) counter_.add(int64_t(double(end - begin) * stored_row_bytes_));
+    return view;
+  }
 
  private:
   RowSourcePtr source_;

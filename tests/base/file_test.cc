@@ -1,9 +1,12 @@
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
 #include <functional>
 
@@ -69,6 +72,43 @@ TEST_F(FileTest, ShrunkFileIsAnError) {
   std::filesystem::resize_file(path, 4);
   char buffer[10];
   EXPECT_NE(error_of([&] { file.read_at(0, buffer, 10); }).find("shortened"), std::string::npos);
+}
+
+// Whether this system can say that a range is in the page cache; qemu-user cannot.
+bool tells_what_is_cached(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  char byte;
+  const iovec to{&byte, 1};
+  const bool tells = ::preadv2(descriptor, &to, 1, 0, RWF_NOWAIT) == 1;
+  ::close(descriptor);
+  return tells;
+}
+
+TEST_F(FileTest, AViewIsTheBytesOfTheRange) {
+  std::string text(size_t(3) << 20, ' ');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = char(i * 2654435761u >> 13);
+  const auto path = write("a.bin", text);
+  const int64_t size = int64_t(text.size());
+  if (!tells_what_is_cached(path)) GTEST_SKIP() << "no preadv2 with RWF_NOWAIT here";
+  for (const bool dropping : {false, true}) {
+    File file(path);
+    if (dropping) file.drop_pages_behind();
+    for (const auto& [offset, bytes] : {std::pair<int64_t, int64_t>{0, size}, {1, 1}, {4095, 2}, {12345, 2'000'000}}) {
+      const auto view = file.view(offset, bytes);
+      ASSERT_TRUE(view) << offset << " " << bytes;
+      EXPECT_EQ(std::memcmp(view.get(), text.data() + offset, size_t(bytes)), 0) << offset << " " << bytes;
+    }
+    EXPECT_EQ(file.view(7, 0), nullptr);
+    EXPECT_NE(error_of([&] { file.view(size - 1, 2); }).find("a.bin"), std::string::npos);
+    EXPECT_NE(error_of([&] { file.view(-1, 2); }).find("a.bin"), std::string::npos);
+  }
+}
+
+TEST_F(FileTest, OfAFileThatShrankThereIsNoView) {
+  const auto path = write("a.bin", std::string(100'000, 'a'));
+  const File file(path);
+  std::filesystem::resize_file(path, 50'000);
+  EXPECT_EQ(file.view(0, 100'000), nullptr);  // read_at says why
 }
 
 TEST_F(FileTest, OnlyRegularFilesOpen) {

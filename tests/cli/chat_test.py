@@ -52,8 +52,8 @@ class Terminal:
         """libedit shows the prompt first and takes the terminal over then: a Ctrl-D in between would be lost."""
         return not termios.tcgetattr(self.master)[3] & termios.ICANON
 
-    def wait_for(self, pattern, seconds=60):
-        """The match, in what came since the last `type`."""
+    def wait_for(self, pattern, seconds=600):
+        """The match, in what came since the last `type`. So patient because of the sanitizers of ./check --all."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             match = re.search(pattern, self.text, re.S)

@@ -3,6 +3,7 @@
 // read back.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -163,15 +164,23 @@ TEST(IntegerKernelTest, WeightsAreRoundedAsBaseRoundsThem) {
     for (const QuantizedFormat& format : all_formats())
       for (int round = 0; round < 20; ++round) {
         const int64_t columns = random.integer(1, 400), groups = format.groups(columns);
-        const std::vector<float> x = hard_row(random, columns);
+        const DType type = std::array{DType::kF32, DType::kF16, DType::kBF16}[size_t(random.integer(0, 2))];
+        std::vector<float> x = hard_row(random, columns);
+        std::vector<uint8_t> stored(x.size() * size_t(bytes_per_element(type)));
+        table->linear.convert(DType::kF32, x.data(), type, stored.data(), columns);
+        table->linear.convert(type, stored.data(), DType::kF32, x.data(), columns);
         std::vector<uint8_t> integers[2];
         std::vector<uint16_t> scales[2], offsets[2];
         for (int i = 0; i < 2; ++i) {
           integers[i].resize(size_t(columns));
           scales[i].resize(size_t(groups));
           offsets[i].resize(size_t(groups));
-          const auto rounding = i == 0 ? &updraft::quantize_row : table->quantize_weights;
-          rounding(x.data(), columns, format, integers[i].data(), scales[i].data(), offsets[i].data());
+          if (i == 0) {
+            quantize_row(x.data(), columns, format, integers[i].data(), scales[i].data(), offsets[i].data());
+          } else {
+            table->quantize_weights(type, stored.data(), columns, format, integers[i].data(), scales[i].data(),
+                                    offsets[i].data());
+          }
         }
         ASSERT_EQ(integers[1], integers[0]) << table->name << ", " << name(format) << ", " << columns << " columns";
         ASSERT_EQ(scales[1], scales[0]) << table->name << ", " << name(format);

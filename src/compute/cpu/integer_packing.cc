@@ -10,10 +10,9 @@ namespace {
 
 // What one thread packs with: the rows of a panel as the source gives them, and widened to whole steps.
 struct Buffers {
-  std::vector<uint8_t> source, read, padded;
-  std::vector<float> floats;
+  RowWindow window;
+  std::vector<uint8_t> read, padded;
   std::vector<uint16_t> scales, offsets;
-  std::vector<uint32_t> quads;  // of one step: [half][quad][16 rows]
 };
 
 // [rows, groups] of 16-bit values to [groups] blocks of 32.
@@ -30,37 +29,44 @@ class Packer {
   Packer(const MatrixSource& source, IntegerMatrix& matrix, const Kernels& kernels)
       : source_(source), matrix_(matrix), l_(matrix.layout), kernels_(kernels) {}
 
-  void pack_panel(int64_t panel, Buffers& b) const {
+  void pack(int64_t begin, int64_t end, Buffers& b) const {
+    for (int64_t panel = begin; panel < end; ++panel) pack_panel(panel, end, b);
+    b.window.close();
+  }
+
+ private:
+  // `end`: up to which panel this thread goes on.
+  void pack_panel(int64_t panel, int64_t end, Buffers& b) const {
     const PanelMatrix::Place place = matrix_.place(panel);
     const int64_t groups = l_.groups();
-    read(place, b);
+    read(place, (end - panel) * kPanelRows, b);
     uint8_t* to = matrix_.weights.as<uint8_t>() + panel * l_.panel_bytes();
     place_values(b.scales, place.count, groups, l_.block_bytes(), to);
     if (l_.format.offset != Offset::kNone)
       place_values(b.offsets, place.count, groups, l_.block_bytes(), to + 2 * kPanelRows);
     for (int64_t g = 0; g < groups; ++g) {
-      uint8_t* weights = to + g * l_.block_bytes() + l_.header_bytes();
-      const int64_t begin = g * l_.format.group, end = begin + l_.padded_columns(g);
-      for (int64_t k = begin; k < end; k += l_.step()) weights = pack_step(k, b, weights);
+      kernels_.linear.pack_integers(b.padded.data() + g * l_.format.group, padded_row(), l_.padded_columns(g),
+                                    l_.format, to + g * l_.block_bytes() + l_.header_bytes());
     }
   }
 
- private:
   int64_t padded_row() const { return (l_.groups() - 1) * l_.format.group + l_.padded_columns(l_.groups() - 1); }
 
-  // The panel's rows to b.padded [32, padded_row()], zeros where there are none.
-  void read(const PanelMatrix::Place& place, Buffers& b) const {
+  // The panel's rows to b.padded [32, padded_row()], zeros where there are none; `ahead`: rows that this thread packs
+  // from there on.
+  void read(const PanelMatrix::Place& place, int64_t ahead, Buffers& b) const {
     const auto [part, first] = part_of(source_, place.row);
     const auto& rows = dynamic_cast<const QuantizedRowSource&>(*part->weight);
     const int64_t columns = matrix_.columns, padded = padded_row();
-    b.padded.resize(size_t(kPanelRows * padded));
+    b.padded.resize(size_t(kPanelRows * padded + 64));  // the kernel may read beyond the last row
     b.scales.resize(size_t(kPanelRows * l_.groups()));
     b.offsets.resize(b.scales.size());
     if (columns != padded) b.read.resize(size_t(kPanelRows * columns));
     uint8_t* to = columns == padded ? b.padded.data() : b.read.data();
     const QuantizedRows out{to, b.scales.data(), b.offsets.data()};
     if (const RowSource* unrounded = rows.unrounded()) {
-      round(rows, *unrounded, first, place.count, out, b);
+      const int64_t end = std::min(first + ahead, rows.rows());
+      round(rows, b.window.rows(*unrounded, first, first + place.count, end), first, place.count, out);
     } else {
       rows.read_quantized(first, first + place.count, out);
     }
@@ -71,42 +77,16 @@ class Packer {
     std::fill(b.padded.begin() + place.count * padded, b.padded.end(), uint8_t(0));
   }
 
-  void round(const QuantizedRowSource& rows, const RowSource& unrounded, int64_t first, int count,
-             const QuantizedRows& out, Buffers& b) const {
+  // `from`: rows [first, first + count) of what rows.unrounded() is.
+  void round(const QuantizedRowSource& rows, const std::byte* from, int64_t first, int count,
+             const QuantizedRows& out) const {
     const int64_t columns = matrix_.columns, groups = l_.groups();
-    b.source.resize(size_t(count * unrounded.row_bytes()));
-    b.floats.resize(size_t(columns));
-    unrounded.read_rows(first, first + count, b.source.data());
+    const RowSource& unrounded = *rows.unrounded();
     for (int row = 0; row < count; ++row) {
-      kernels_.linear.convert(unrounded.dtype(), b.source.data() + row * unrounded.row_bytes(), DType::kF32,
-                              b.floats.data(), columns);
-      kernels_.quantize_weights(b.floats.data(), columns, l_.format, out.integers + row * columns,
-                                out.scales + row * groups, out.offsets + row * groups);
+      kernels_.quantize_weights(unrounded.dtype(), from + row * unrounded.row_bytes(), columns, l_.format,
+                                out.integers + row * columns, out.scales + row * groups, out.offsets + row * groups);
       check_finite(rows, first + row, out.scales + row * groups, out.offsets + row * groups);
     }
-  }
-
-  // One step of columns from k on; returns the end of what it wrote.
-  uint8_t* pack_step(int64_t k, Buffers& b, uint8_t* to) const {
-    const int64_t quads = l_.step() / 4, padded = padded_row();
-    b.quads.resize(size_t(2 * quads * 16));
-    for (int row = 0; row < kPanelRows; ++row) {
-      const uint8_t* from = b.padded.data() + row * padded + k;
-      uint32_t* column = b.quads.data() + row / 16 * quads * 16 + row % 16;
-      for (int64_t quad = 0; quad < quads; ++quad) std::memcpy(column + quad * 16, from + quad * 4, 4);
-    }
-    const int64_t half_bytes = quads * 64;
-    for (int half = 0; half < 2; ++half) {
-      const uint8_t* bytes = reinterpret_cast<const uint8_t*>(b.quads.data()) + half * half_bytes;
-      if (l_.format.bits == 8) {
-        std::memcpy(to, bytes, size_t(half_bytes));
-        to += half_bytes;
-      } else {
-        for (int64_t i = 0; i < half_bytes / 2; ++i) to[i] = uint8_t(bytes[i] | bytes[i + half_bytes / 2] << 4);
-        to += half_bytes / 2;
-      }
-    }
-    return to;
   }
 
   const MatrixSource& source_;
@@ -156,7 +136,7 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const K
   const Packer packer(source, *matrix, kernels);
   std::vector<Buffers> buffers(size_t(team.size()));
   pack_panels(team, matrix->panels, matrix->layout.panel_bytes(),
-              [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });
+              [&](int64_t begin, int64_t end, int member) { packer.pack(begin, end, buffers[size_t(member)]); });
   return matrix;
 }
 

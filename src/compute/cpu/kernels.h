@@ -53,6 +53,10 @@ struct LinearKernels {
   void (*pack_rows16)(const uint16_t* from, int64_t columns, uint16_t* to);
   void (*pack_rows32)(const uint32_t* from, int64_t columns, uint32_t* to);
   void (*pack_pairs)(const uint16_t* from, int64_t columns, uint16_t* to);
+  // The weights of one block as integer_layout.h has them, from 32 rows of integers, a byte each, row_bytes apart;
+  // `columns` is a multiple of the step. Of every row 64 bytes are read from a step's first on, however wide it is.
+  void (*pack_integers)(const uint8_t* from, int64_t row_bytes, int64_t columns, const QuantizedFormat& format,
+                        uint8_t* to);
 
   // out = RMSNorm(x) with weight [columns], or a copy of x when weight is null.
   void (*norm_row)(const float* x, const float* weight, float epsilon, int64_t columns, float* out);
@@ -107,9 +111,9 @@ struct Kernels {
   VectorKernels vector;
   LinearKernels linear;
   AttentionKernels attention;
-  // The same integers, scales and offsets as base's quantize_row gives.
-  void (*quantize_weights)(const float* weights, int64_t columns, const QuantizedFormat& format, uint8_t* integers,
-                           uint16_t* scales, uint16_t* offsets);
+  // The same integers, scales and offsets as base's quantize_row gives, for a row of any type.
+  void (*quantize_weights)(DType type, const void* weights, int64_t columns, const QuantizedFormat& format,
+                           uint8_t* integers, uint16_t* scales, uint16_t* offsets);
 };
 
 // Defined where the architecture has them; calling one on a processor without the instruction set is an illegal

@@ -241,6 +241,7 @@ constexpr LinearKernels kLinearKernels = {
     .pack_rows16 = pack_rows16,
     .pack_rows32 = pack_rows32,
     .pack_pairs = pack_pairs,
+    .pack_integers = pack_integers,
     .norm_row = norm_row,
     .split_row = split_row,
     .store = store,

@@ -19,9 +19,13 @@ constexpr int64_t pair_index(int64_t k, int row) {
 
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-// What one thread packs with: rows of a panel as read, and in the packing's type.
+// A view of less costs more than the copy that it saves.
+constexpr int64_t kLeastViewBytes = int64_t(2) << 20;
+
+// What one thread packs with: the source's rows, and a panel of them in the packing's type.
 struct Buffers {
-  std::vector<uint8_t> read, kept;
+  RowWindow window;
+  std::vector<std::byte> kept;
 };
 
 class Packer {
@@ -29,25 +33,33 @@ class Packer {
   Packer(const MatrixSource& source, CpuMatrix& matrix, const LinearKernels& kernels)
       : source_(source), matrix_(matrix), kernels_(kernels) {}
 
-  void pack_panel(int64_t panel, Buffers& buffers) const {
-    const CpuMatrix::Place place = matrix_.place(panel);
+  void pack(int64_t begin, int64_t end, Buffers& buffers) const {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      // A panel lies in one range, a range in one part.
+      const PanelMatrix::Place place = matrix_.place(panel);
+      const auto [part, first] = part_of(source_, place.row);
+      const int64_t ahead = std::min(first + (end - panel) * kPanelRows, part->weight->rows());
+      pack_rows(*part->weight, first, place.count, ahead, matrix_.weights.as<char>() + panel * matrix_.panel_bytes(),
+                buffers);
+    }
+    buffers.window.close();
+  }
+
+ private:
+  void pack_rows(const RowSource& rows, int64_t first, int count, int64_t ahead, char* to, Buffers& buffers) const {
     const DType kept_type = dtype_of(matrix_.packing);
     const int64_t row_bytes = matrix_.columns * matrix_.element_bytes();
-    buffers.kept.resize(size_t(kPanelRows * row_bytes));
-    // A panel lies in one range, a range in one part.
-    const auto [part, first] = part_of(source_, place.row);
-    const RowSource& rows = *part->weight;
-    if (rows.dtype() == kept_type) {
-      rows.read_rows(first, first + place.count, buffers.kept.data());
-    } else {
-      buffers.read.resize(size_t(place.count * rows.row_bytes()));
-      rows.read_rows(first, first + place.count, buffers.read.data());
-      kernels_.convert(rows.dtype(), buffers.read.data(), kept_type, buffers.kept.data(),
-                       place.count * matrix_.columns);
+    const std::byte* from = buffers.window.rows(rows, first, first + count, ahead);
+    if (rows.dtype() != kept_type || count < kPanelRows) {
+      buffers.kept.resize(size_t(kPanelRows * row_bytes));
+      if (rows.dtype() == kept_type) {
+        std::memcpy(buffers.kept.data(), from, size_t(count * row_bytes));
+      } else {
+        kernels_.convert(rows.dtype(), from, kept_type, buffers.kept.data(), count * matrix_.columns);
+      }
+      std::memset(buffers.kept.data() + count * row_bytes, 0, size_t((kPanelRows - count) * row_bytes));
+      from = buffers.kept.data();
     }
-    std::memset(buffers.kept.data() + place.count * row_bytes, 0, size_t((kPanelRows - place.count) * row_bytes));
-    char* to = matrix_.weights.as<char>() + panel * matrix_.panel_bytes();
-    const uint8_t* from = buffers.kept.data();
     if (matrix_.layout == PanelLayout::kPairs) {
       kernels_.pack_pairs(reinterpret_cast<const uint16_t*>(from), matrix_.columns, reinterpret_cast<uint16_t*>(to));
     } else if (matrix_.element_bytes() == 2) {
@@ -57,7 +69,6 @@ class Packer {
     }
   }
 
- private:
   const MatrixSource& source_;
   CpuMatrix& matrix_;
   const LinearKernels& kernels_;
@@ -149,8 +160,20 @@ void CpuMatrix::read_row(int64_t row, float* out) const {
   }
 }
 
+const std::byte* RowWindow::rows(const RowSource& source, int64_t begin, int64_t end, int64_t ahead) {
+  if (view_ == nullptr || source_ != &source || begin < begin_ || end > end_) {
+    view_.reset();  // before the next, so that there is one at a time
+    if ((ahead - begin) * source.row_bytes() >= kLeastViewBytes) view_ = source.view_rows(begin, ahead);
+    source_ = &source, begin_ = begin, end_ = ahead;
+  }
+  if (view_) return view_.get() + (begin - begin_) * source.row_bytes();
+  read_.resize(size_t((end - begin) * source.row_bytes()));
+  source.read_rows(begin, end, read_.data());
+  return read_.data();
+}
+
 void pack_panels(ThreadTeam& team, int64_t panels, int64_t panel_bytes,
-                 FunctionRef<void(int64_t panel, int member)> pack_panel) {
+                 FunctionRef<void(int64_t begin, int64_t end, int member)> pack) {
   // Two threads that touch one fresh page of 2 MiB at the same time both clear one, and one of the two is thrown away:
   // a thread takes panels that fill several pages, as long as there is enough for every thread.
   constexpr int64_t kBytesAtOnce = int64_t(4) << 20;
@@ -161,7 +184,7 @@ void pack_panels(ThreadTeam& team, int64_t panels, int64_t panel_bytes,
   std::atomic<bool> failed{false};
   team.parallel_for(panels, at_once, [&](int64_t begin, int64_t end, int member) {
     try {
-      for (int64_t panel = begin; panel < end && !failed; ++panel) pack_panel(panel, member);
+      if (!failed) pack(begin, end, member);
     } catch (...) {
       const std::lock_guard lock(error_mutex);
       if (!failed.exchange(true)) error = std::current_exception();
@@ -184,7 +207,7 @@ std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packi
   const Packer packer(source, *matrix, kernels);
   std::vector<Buffers> buffers(size_t(team.size()));
   pack_panels(team, matrix->panels, matrix->panel_bytes(),
-              [&](int64_t panel, int member) { packer.pack_panel(panel, buffers[size_t(member)]); });
+              [&](int64_t begin, int64_t end, int member) { packer.pack(begin, end, buffers[size_t(member)]); });
   return matrix;
 }
 

@@ -68,10 +68,25 @@ struct CpuVector final : PackedMatrix {
 // The part of a matrix that holds output row `row`, and the row's number there.
 std::pair<const MatrixSource::Part*, int64_t> part_of(const MatrixSource& source, int64_t row);
 
-// Calls pack_panel(panel, member) for every panel; throws what the first of them throws. A panel has panel_bytes, next
-// to each other in fresh memory.
+// Rows of a source as one thread packs them, panel after panel: where they lie in memory, else read into a buffer.
+class RowWindow {
+ public:
+  // Rows [begin, end) in the source's dtype, until the next call. The thread will go on to row `ahead`, `end` or later:
+  // what a view costs is paid once for all of them.
+  const std::byte* rows(const RowSource& source, int64_t begin, int64_t end, int64_t ahead);
+  void close() { view_.reset(); }
+
+ private:
+  std::shared_ptr<const std::byte> view_;  // of rows [begin_, end_) of *source_
+  const RowSource* source_ = nullptr;
+  int64_t begin_ = 0, end_ = 0;
+  std::vector<std::byte> read_;
+};
+
+// Calls pack(begin, end, member) for pieces of all the panels, each once; throws what the first of them throws. A panel
+// has panel_bytes, next to each other in fresh memory.
 void pack_panels(ThreadTeam& team, int64_t panels, int64_t panel_bytes,
-                 FunctionRef<void(int64_t panel, int member)> pack_panel);
+                 FunctionRef<void(int64_t begin, int64_t end, int member)> pack);
 
 // The weights lie in the arena. Throws Error when memory is short or the source fails.
 std::shared_ptr<CpuMatrix> pack_matrix(const MatrixSource& source, Packing packing, PanelLayout layout,

@@ -1,10 +1,11 @@
 // Packing kernels: 32 rows as a file has them become a panel. All of it moves squares of 16 x 16 words of 32 bits (a
-// word is an F32 or a pair of 16-bit elements), a square's sixteen columns becoming sixteen cache lines. Moves bits,
-// rounds nothing.   Floor: the rows read and the panel written once.
+// word is an F32, a pair of 16-bit elements or four integers), a square's sixteen columns becoming sixteen cache lines.
+// Moves bits, rounds nothing.   Floor: the rows read and the panel written once.
 //
 // For kernels_<isa>.cc only.
 #pragma once
 
+#include "compute/cpu/integer_layout.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/lanes.h"
 #include "compute/cpu/unroll.h"
@@ -33,6 +34,9 @@ UPDRAFT_INLINE inline Words upper_halves(Words a, Words b) {
                                             41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63));
   return {_mm512_permutex2var_epi16(a.v, high, b.v)};
 }
+
+// Bytes of 0..15: those of a in the lower, those of b in the upper half of every byte.
+UPDRAFT_INLINE inline Words nibbles(Words a, Words b) { return {_mm512_or_si512(a.v, _mm512_slli_epi32(b.v, 4))}; }
 
 // out[c] = column c of a square of 16 rows, row_bytes apart. Rows may lie a power of two apart, all in one set of L1:
 // each is loaded whole, once.
@@ -79,6 +83,12 @@ UPDRAFT_INLINE inline Words halves(const Words& a, const Words& b, int shift) {
 }
 UPDRAFT_INLINE inline Words lower_halves(const Words& a, const Words& b) { return halves(a, b, 0); }
 UPDRAFT_INLINE inline Words upper_halves(const Words& a, const Words& b) { return halves(a, b, 16); }
+
+UPDRAFT_INLINE inline Words nibbles(const Words& a, const Words& b) {
+  Words words;
+  for (int i = 0; i < kSide; ++i) words.v[i] = a.v[i] | b.v[i] << 4;
+  return words;
+}
 
 #if defined(__AVX2__)
 
@@ -178,6 +188,19 @@ inline void pack_pairs(const uint16_t* from, int64_t columns, uint16_t* to) {
       for (int c = 0; c < kSide; ++c, out += 2 * kSide) put(pairs[c], out);
     }
   });
+}
+
+inline void pack_integers(const uint8_t* from, int64_t row_bytes, int64_t columns, const QuantizedFormat& format,
+                          uint8_t* to) {
+  const int64_t step = IntegerLayout::step_columns(format.group);
+  const int quads = int(step / 4), lines = format.bits == 4 ? quads / 2 : quads;
+  for (int64_t k = 0; k < columns; k += step)
+    for (int half = 0; half < 2; ++half) {
+      Words quad[kSide];  // the first `quads` of them
+      turn(reinterpret_cast<const char*>(from) + half * kSide * row_bytes + k, row_bytes, quad);
+      for (int line = 0; line < lines; ++line, to += 64)
+        put(format.bits == 4 ? nibbles(quad[line], quad[line + lines]) : quad[line], to);
+    }
 }
 
 }  // namespace updraft::compute::cpu::UPDRAFT_ISA
