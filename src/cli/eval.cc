@@ -87,7 +87,7 @@ int run(const EvalOptions& options) {
   bar.finish();
   if (options.json)
     fmt::print("{}\n", dump_line(done.report));
-  else
+  else if (done.report["scored_tokens"] != 0)
     print_report(done.report);
   if (done.finished) return kSuccess;
   fmt::print(stderr, "interrupted after {} of {} windows{}\n", done.report["windows_done"].get<int64_t>(),

@@ -217,8 +217,9 @@ std::vector<Answer> Engine::run(Request request) {
   return take(id);
 }
 
-void Engine::logits(std::span<const int32_t> ids, int64_t chunk,
-                    const std::function<void(int64_t position, std::span<const float>)>& row) {
+bool Engine::logits(std::span<const int32_t> ids, int64_t chunk,
+                    const std::function<void(int64_t position, std::span<const float>)>& row,
+                    const model::StepWatch& watch) {
   const int64_t vocabulary = impl_->decoder.config().vocabulary_size;
   if (ids.empty()) fail("Logits were asked for no ids; give at least one.");
   for (int32_t id : ids) {
@@ -230,7 +231,7 @@ void Engine::logits(std::span<const int32_t> ids, int64_t chunk,
   const int64_t most = output_rows(impl_->options);
   const ScoringParts parts{*impl_->machine, impl_->workspace, impl_->builder,
                            impl_->pager,    impl_->ropes,     impl_->options.max_context};
-  score(parts, ids, chunk > 0 ? std::min(chunk, most) : most, row);
+  return score(parts, ids, chunk > 0 ? std::min(chunk, most) : most, row, watch);
 }
 
 EngineStatistics Engine::statistics() const {

@@ -58,9 +58,10 @@ class Engine {
   // Logits of every position of `ids` [ids.size(), vocabulary], computed with the sequence's context = ids.size().
   // `chunk`: rows a step, at most (0: as many as a step may have whose logits are all wanted); by the law it changes no
   // bit. Any length that fits the free KV pages. Called on the stepping thread; throws Error for ids that cannot be
-  // scored, or a machine that fails.
-  void logits(std::span<const int32_t> ids, int64_t chunk,
-              const std::function<void(int64_t position, std::span<const float>)>& row);
+  // scored, or a machine that fails. `watch` hears of rows of `ids`; false: it ended a step, the rows told are right.
+  bool logits(std::span<const int32_t> ids, int64_t chunk,
+              const std::function<void(int64_t position, std::span<const float>)>& row,
+              const model::StepWatch& watch = {});
 
   EngineStatistics statistics() const;
   const compute::Machine& machine() const;

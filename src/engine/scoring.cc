@@ -25,7 +25,8 @@ struct Held {
 
 }  // namespace
 
-void score(const ScoringParts& parts, std::span<const int32_t> ids, int64_t chunk, const LogitsRow& row) {
+bool score(const ScoringParts& parts, std::span<const int32_t> ids, int64_t chunk, const LogitsRow& row,
+           const model::StepWatch& watch) {
   Held held(parts);
   const int64_t tokens = int64_t(ids.size());
   held.rope_table = parts.ropes.acquire(tokens, std::max(tokens, parts.positions));
@@ -42,13 +43,18 @@ void score(const ScoringParts& parts, std::span<const int32_t> ids, int64_t chun
     parts.builder.clear();
     parts.builder.add_rows(ids, begin, count, held.table.pages, held.rope_table);
     parts.builder.add_outputs_of_last_rows(count);
-    if (const auto status = parts.builder.run(parts.ropes.tables()); !status->ok) fail("{}", status->error);
+    model::StepWatch watch_step;
+    if (watch) watch_step = [&](int64_t rows) { return watch(begin + rows); };
+    const auto status = parts.builder.run(parts.ropes.tables(), watch_step);
+    if (!status) return false;
+    if (!status->ok) fail("{}", status->error);
     for (int64_t i = 0; i < count; ++i) {
       parts.machine.read_row(parts.workspace.logits, i, logits);
       row(begin + i, logits);
     }
     parts.pager.drop_behind_window(held.table, begin + count);
   }
+  return true;
 }
 
 }  // namespace updraft::engine

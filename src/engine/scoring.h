@@ -23,8 +23,9 @@ struct ScoringParts {
 
 using LogitsRow = std::function<void(int64_t position, std::span<const float>)>;
 
-// chunk: rows a step, at most as many as there are output rows. Throws Error when pages are missing or the machine
-// fails.
-void score(const ScoringParts&, std::span<const int32_t> ids, int64_t chunk, const LogitsRow& row);
+// chunk: rows a step, at most as many as there are output rows. `watch` hears of rows of the ids; false: it ended a
+// step. Throws Error when pages are missing or the machine fails.
+bool score(const ScoringParts&, std::span<const int32_t> ids, int64_t chunk, const LogitsRow& row,
+           const model::StepWatch& watch);
 
 }  // namespace updraft::engine

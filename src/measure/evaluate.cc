@@ -133,7 +133,7 @@ class Evaluator {
     while (done_ < total) {
       if (interrupted.load(std::memory_order_relaxed)) return false;
       const int64_t end = end_of_turn(done_);
-      run_turn(done_, end);
+      if (!run_turn(done_, end, interrupted)) return false;
       progress.done += tokens_of(done_, end);
       done_ = end;
       save();
@@ -157,6 +157,7 @@ class Evaluator {
                            {"windows", windows_.size()},      {"windows_done", done_},
                            {"scored_tokens", sums_.tokens()}, {"scored_bytes", sums_.bytes()},
                            {"model", model_.facts()},         {"reference", nullptr}};
+    if (sums_.tokens() == 0) return report;  // interrupted before there was anything to say
     report["model"].update(model_numbers(sums_.nll()));
     if (!reference_) return report;
     report["reference"] = reference_->facts();
@@ -222,39 +223,49 @@ class Evaluator {
 
   using ScoredRow = std::function<void(int64_t target, std::span<const float>)>;
 
-  // Calls row(index of the target in the text, logits before it) for what the window scores.
-  void compute(session::Session& session, const EvaluationWindow& window, const ScoredRow& row) const {
+  // Calls row(index of the target in the text, logits before it) for what the window scores. False: interrupted.
+  bool compute(session::Session& session, const EvaluationWindow& window, const std::atomic<bool>& interrupted,
+               const ScoredRow& row) const {
     std::vector<int32_t> ids = text_.prefix;
     ids.insert(ids.end(), text_.ids.begin() + window.begin, text_.ids.begin() + window.end);
     const int64_t first = window.begin + 1 - int64_t(text_.prefix.size());  // the target of position 0
-    session.engine().logits(ids, 0, [&](int64_t position, std::span<const float> logits) {
-      const int64_t target = first + position;
-      if (target >= window.scored && target < window.end) row(target, logits);
-    });
+    return session.engine().logits(
+        ids, 0,
+        [&](int64_t position, std::span<const float> logits) {
+          const int64_t target = first + position;
+          if (target >= window.scored && target < window.end) row(target, logits);
+        },
+        [&](int64_t) { return !interrupted; });
   }
 
-  void run_turn(int64_t begin, int64_t end) {
+  // False: interrupted, and the sums are as before.
+  bool run_turn(int64_t begin, int64_t end, const std::atomic<bool>& interrupted) {
     std::vector<float> expected;  // the reference's logits of every row that is scored
     if (reference_) {
       if (take_turns_) model_.drop();
       int64_t bytes = 0;
       for (int64_t i = begin; i < end; ++i) bytes += scored_bytes(i);
       expected.reserve(size_t(bytes) / sizeof(float));
+      const ScoredRow keep = [&](int64_t, std::span<const float> logits) {
+        expected.insert(expected.end(), logits.begin(), logits.end());
+      };
       for (int64_t i = begin; i < end; ++i)
-        compute(reference_->get(), windows_[size_t(i)], [&](int64_t, std::span<const float> logits) {
-          expected.insert(expected.end(), logits.begin(), logits.end());
-        });
+        if (!compute(reference_->get(), windows_[size_t(i)], interrupted, keep)) return false;
       if (take_turns_) reference_->drop();
     }
     session::Session& session = model_.get();
-    RowScorer scorer(available_processors(), vocabulary_, sums_);
+    QualitySums sums = sums_;
+    RowScorer scorer(available_processors(), vocabulary_, sums);
     const float* reference = expected.empty() ? nullptr : expected.data();
+    const ScoredRow score = [&](int64_t target, std::span<const float> logits) {
+      scorer.add(logits, reference, text_.ids[size_t(target)], text_.bytes[size_t(target)]);
+      if (reference != nullptr) reference += vocabulary_;
+    };
     for (int64_t i = begin; i < end; ++i)
-      compute(session, windows_[size_t(i)], [&](int64_t target, std::span<const float> logits) {
-        scorer.add(logits, reference, text_.ids[size_t(target)], text_.bytes[size_t(target)]);
-        if (reference != nullptr) reference += vocabulary_;
-      });
+      if (!compute(session, windows_[size_t(i)], interrupted, score)) return false;
     scorer.flush();
+    sums_ = std::move(sums);
+    return true;
   }
 
   ordered_json text_facts() const {

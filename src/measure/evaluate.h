@@ -50,7 +50,7 @@ struct EvaluationOptions {
 
 struct Evaluation {
   nlohmann::ordered_json report;
-  bool finished = true;  // false: interrupted between windows
+  bool finished = true;  // false: interrupted; what was not done of a window counts for nothing
 };
 
 // Throws Error when a model cannot be loaded, the two do not fit together, or the state belongs to another evaluation.

@@ -10,14 +10,16 @@
 
 namespace updraft::measure {
 
-Rig::Rig(session::Session& loaded, int64_t sequences, int64_t context, uint64_t seed)
+Rig::Rig(session::Session& loaded, int64_t sequences, int64_t context, uint64_t seed,
+         const std::atomic<bool>& cancelled)
     : engine_(loaded.engine()),
       decoder_(engine_.decoder()),
       workspace_(engine_.workspace()),
       page_tokens_(engine_.machine().info().page_tokens),
       pages_each_((context + page_tokens_ - 1) / page_tokens_),
       vocabulary_(loaded.checkpoint().config().vocabulary_size),
-      seed_(seed) {
+      seed_(seed),
+      cancelled_(cancelled) {
   if (pages_each_ * sequences > workspace_.kv->pages)
     fail("this sweep needs {} KV tokens and the cache holds {}: lower --depth or --batch",
          pages_each_ * page_tokens_ * sequences, workspace_.kv->pages * page_tokens_);
@@ -50,12 +52,14 @@ void Rig::step(int64_t sequences, int64_t position, int64_t count, int64_t chose
   greedy.top_logprobs = -1;
   in_.rules.assign(in_.output_rows.size(), greedy);
   compute::Machine& machine = engine_.machine();
-  machine.run({in_.rows(), int64_t(in_.output_rows.size())}, [&] {
-    decoder_.forward(machine, in_, ropes_, workspace_);
-    if (chosen > 0) machine.sample(in_, workspace_.logits, samples_);
+  bool whole = true;
+  machine.run({in_.rows(), int64_t(in_.output_rows.size()), true}, [&] {
+    whole = decoder_.forward(machine, in_, ropes_, workspace_, [&](int64_t) { return !cancelled_; });
+    if (whole && chosen > 0) machine.sample(in_, workspace_.logits, samples_);
   });
   const compute::StepStatus status = machine.finish();
   if (!status.ok) fail("{}", status.error);
+  if (!whole) throw Cancelled();
 }
 
 void Rig::prefill(int64_t sequences, int64_t tokens, int64_t rows_a_step) {

@@ -2,6 +2,7 @@
 // and tuning measure. Sequence s owns the pages [s * pages_each, (s + 1) * pages_each); ids come from a seed.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "compute/rope_tables.h"
@@ -10,10 +11,13 @@
 
 namespace updraft::measure {
 
+// Thrown between two layers of a step once `cancelled` is set: what was being measured counts for nothing.
+struct Cancelled {};
+
 class Rig {
  public:
-  // Throws Error when the KV cache is too small.
-  Rig(session::Session& loaded, int64_t sequences, int64_t context, uint64_t seed);
+  // Throws Error when the KV cache is too small. `cancelled` outlives the rig.
+  Rig(session::Session& loaded, int64_t sequences, int64_t context, uint64_t seed, const std::atomic<bool>& cancelled);
 
   void fill(int64_t sequences, int64_t depth);  // seeded K and V in place of computed ones
   // Rows [position, position + count) of each sequence in one step; logits of the last `chosen` rows of each, and a
@@ -29,6 +33,7 @@ class Rig {
   const int64_t page_tokens_, pages_each_;
   const int vocabulary_;
   const uint64_t seed_;
+  const std::atomic<bool>& cancelled_;
   compute::RopeTables ropes_;
   compute::StepInputs in_;
   compute::Samples samples_;

@@ -23,8 +23,9 @@ double timed(const auto& work) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-ordered_json prefill_point(session::Session& loaded, const SweepOptions& options, int64_t tokens) {
-  Rig rig(loaded, 1, tokens, options.seed);
+ordered_json prefill_point(session::Session& loaded, const SweepOptions& options, int64_t tokens,
+                           const std::atomic<bool>& cancelled) {
+  Rig rig(loaded, 1, tokens, options.seed, cancelled);
   std::vector<double> samples, rates;
   for (int i = 0; i <= options.samples; ++i) {
     const double seconds = timed([&] { rig.prefill(1, tokens, rig.max_rows()); });
@@ -37,9 +38,9 @@ ordered_json prefill_point(session::Session& loaded, const SweepOptions& options
 }
 
 ordered_json decode_point(session::Session& loaded, const SweepOptions& options, int64_t depth, int64_t batch,
-                          double read_bandwidth) {
+                          double read_bandwidth, const std::atomic<bool>& cancelled) {
   // Every sample decodes the same positions, so that all of them read the same bytes.
-  Rig rig(loaded, batch, depth + options.decode_tokens, options.seed);
+  Rig rig(loaded, batch, depth + options.decode_tokens, options.seed, cancelled);
   if (depth > 0) {
     if (options.synthetic_fill)
       rig.fill(batch, depth);
@@ -73,10 +74,11 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
 }
 
 // Samples of every number of rows in turn, so that a change of the machine's speed meets them all alike.
-void rows_points(session::Session& loaded, const SweepOptions& options, int64_t depth, ordered_json& points) {
+void rows_points(session::Session& loaded, const SweepOptions& options, int64_t depth, ordered_json& points,
+                 const std::atomic<bool>& cancelled) {
   std::vector<int64_t> rows = options.rows;
   rows.insert(rows.begin(), 1);
-  Rig rig(loaded, 1, depth + *std::max_element(rows.begin(), rows.end()), options.seed);
+  Rig rig(loaded, 1, depth + *std::max_element(rows.begin(), rows.end()), options.seed, cancelled);
   if (depth > 0) {
     if (options.synthetic_fill)
       rig.fill(1, depth);
@@ -123,15 +125,20 @@ ordered_json run_sweep(session::Session& loaded, const SweepOptions& options, do
   const auto add = [&](const auto& measure) {
     if (cancelled) return;
     if (progress) progress(report);
-    measure();
+    try {
+      measure();
+    } catch (const Cancelled&) {
+      return;
+    }
     ++report.done;
   };
-  for (int64_t prompt : options.prompts) add([&] { points.push_back(prefill_point(loaded, options, prompt)); });
+  for (int64_t prompt : options.prompts)
+    add([&] { points.push_back(prefill_point(loaded, options, prompt, cancelled)); });
   for (int64_t depth : options.depths)
     for (int64_t batch : options.batches)
-      add([&] { points.push_back(decode_point(loaded, options, depth, batch, read_bandwidth)); });
+      add([&] { points.push_back(decode_point(loaded, options, depth, batch, read_bandwidth, cancelled)); });
   for (int64_t depth : options.depths)
-    if (!options.rows.empty()) add([&] { rows_points(loaded, options, depth, points); });
+    if (!options.rows.empty()) add([&] { rows_points(loaded, options, depth, points, cancelled); });
   return points;
 }
 

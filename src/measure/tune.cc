@@ -66,7 +66,7 @@ class Tuner {
         progress_(progress),
         cancelled_(cancelled),
         prompt_tokens_(options.prompt_tokens),
-        rig_(loaded, 1, std::max(options.prompt_tokens, options.depth + 64), 1) {
+        rig_(loaded, 1, std::max(options.prompt_tokens, options.depth + 64), 1, cancelled) {
     rig_.fill(1, options.depth);
   }
 
@@ -192,7 +192,12 @@ void prepare(const TuneOptions& options, session::LoadOptions& load) {
 
 TuneResult tune(session::Session& loaded, const TuneOptions& options, const ProgressCallback& progress,
                 const std::atomic<bool>& cancelled) {
-  return Tuner(loaded, options, progress, cancelled).run();
+  try {
+    return Tuner(loaded, options, progress, cancelled).run();
+  } catch (const Cancelled&) {
+    loaded.engine().machine().tune({});
+    return {{}, {{"complete", false}}};
+  }
 }
 
 std::vector<compute::Tuning> search_space(int threads) {

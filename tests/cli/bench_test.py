@@ -70,6 +70,18 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, ESTIMATE + r"[^\n]+\n[^\n]*KV cache of")
 
+    def test_interrupted_in_the_middle_of_a_point(self):
+        """Of a sweep, whose steps take seconds: the point is left out; `tune` keeps nothing."""
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder, hidden=128, layers=32)
+            flags = [model, "--device", "reference"]
+            code, out, error = support.interrupt("bench", *flags, "--no-tasks", "--no-probe", "--prompt", 600, "--batch", 1,
+                                                 "--format", "json", after="loaded in")
+            self.assertEqual(code, 130, error)
+            record = json.loads(out)
+            self.assertEqual((record["complete"], record["sweep"]), (False, []))
+            self.assertEqual(support.interrupt("tune", *flags, "--dry-run", after="loaded in")[:2], (130, ""))
+
     def test_record(self):
         record = self.record
         self.assertEqual(record["schema"], "updraft.run/1")

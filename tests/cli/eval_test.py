@@ -60,6 +60,15 @@ class Eval(unittest.TestCase):
             self.assertEqual(json.loads(state.read_text())["windows_done"], stopped["windows_done"])
         self.assertEqual(json.loads(run_ok(*arguments, "--resume", state).stdout), whole)
 
+    def test_interrupted_in_the_middle_of_a_window(self):
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder, hidden=128, layers=32)
+            code, out, error = support.interrupt("eval", model, "--device", "reference", "--no-reference", "--text", BOOK,
+                                                 "--max-tokens", 600, "--context", 600, after="loaded in")
+        self.assertEqual(code, 130, error)
+        self.assertIn("interrupted after 0 of 1 windows", error)
+        self.assertEqual(out, "")
+
     def test_what_is_wrong_is_said(self):
         empty = self.folder / "empty.txt"
         empty.write_bytes(b"")

@@ -8,10 +8,12 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
@@ -110,6 +112,23 @@ def temporary_folder():
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def interrupt(*arguments, after, seconds=0.5):
+    """Runs the program, sends it Ctrl-C `seconds` after it has written `after` on standard error: its exit code, what came
+    on standard output, and the rest of standard error."""
+    process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=clean_environment(), text=True)
+    said = ""
+    while after not in said:
+        character = process.stderr.read(1)
+        if not character:
+            raise AssertionError(f"{after!r} did not come: {said}")
+        said += character
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate()
+    return process.returncode, out, error
 
 
 def make_chat_model(folder, max_context=2048, hidden=64, layers=2):

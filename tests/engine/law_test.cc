@@ -170,13 +170,17 @@ TEST_P(Law, LogitsDoNotDependOnTheChunk) {
     Engine engine(std::move(own), std::move(decoder), options);
     for (int64_t chunk : {0, 1, 2, 7, 16, 64}) {
       int64_t next = 0;
-      engine.logits(ids, chunk, [&](int64_t position, std::span<const float> row) {
+      const auto check = [&](int64_t position, std::span<const float> row) {
         ASSERT_EQ(position, next++);
         ASSERT_EQ(row.size(), size_t(test::kSmallVocabulary));
         for (size_t i = 0; i < row.size(); ++i) {
           ASSERT_EQ(row[i], expected[size_t(position) * row.size() + i]) << "position " << position << ", id " << i;
         }
-      });
+      };
+      EXPECT_FALSE(engine.logits(ids, chunk, check, [](int64_t rows) { return rows < 60; }));  // a watch ends it
+      EXPECT_LT(next, 131);
+      next = 0;
+      EXPECT_TRUE(engine.logits(ids, chunk, check));
       EXPECT_EQ(next, 131);
     }
   }
