@@ -201,7 +201,7 @@ std::vector<std::pair<std::string, std::string>> fact_rows(const ordered_json& r
   if (bandwidth.is_object())
     rows.emplace_back(
         say("Read bandwidth", "读带宽"),
-        fmt::format("{}/s ({} {}, {} {})", gigabytes(number_at(bandwidth, "read_bandwidth_bytes_per_second")),
+        fmt::format("{}/s ({} {}/s, {} {}/s)", gigabytes(number_at(bandwidth, "read_bandwidth_bytes_per_second")),
                     say("before", "之前"), gigabytes(number_at(bandwidth, "before_bytes_per_second")),
                     say("after", "之后"), gigabytes(number_at(bandwidth, "after_bytes_per_second"))));
   if (memory.is_object())
