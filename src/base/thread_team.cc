@@ -69,43 +69,88 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) {
 struct ThreadTeam::Impl {
   explicit Impl(int count) : size(count), active(uint32_t(count)) {}
 
+  const int size;
+  // A new value starts the next function: a counter above the number of members that take part.
+  static constexpr uint32_t kMemberBits = 13, kMembers = (1u << kMemberBits) - 1;
+  alignas(64) std::atomic<uint32_t> phase{0};
+  alignas(64) std::atomic<uint32_t> active;  // members of the phases to come: the others sleep on it
+  // The phase's counter above whether it is closed to members who come late, above the number of those inside.
+  static constexpr uint32_t kClosed = 1u << kMemberBits;
+  alignas(64) std::atomic<uint32_t> gate{kClosed};
+  alignas(64) std::atomic<uint32_t> done{0};     // members that have done their part, where everyone has to
+  const FunctionRef<void(int)>* body = nullptr;  // published by `gate`, as is the next
+  bool everyone = false;
+  std::atomic<bool> stopping{false};  // a member that is late may look at it at any time
+  std::vector<std::thread> threads;
+
   void start_phase() {
     const uint32_t counter = (phase.load(std::memory_order_relaxed) >> kMemberBits) + 1;
+    gate.store(counter << (kMemberBits + 1), std::memory_order_release);
     phase.store(counter << kMemberBits | active.load(std::memory_order_relaxed), std::memory_order_release);
     phase.notify_all();
   }
 
-  const int size;
-  uint32_t expected = 0;  // value of `finished` after the last phase
-  // A new value starts the next function: a counter above the number of members that take part.
-  static constexpr uint32_t kMemberBits = 13;
-  static uint32_t members_of(uint32_t word) { return word & ((1u << kMemberBits) - 1); }
-  alignas(64) std::atomic<uint32_t> phase{0};
-  alignas(64) std::atomic<uint32_t> active;       // members of the phases to come: the others sleep on it
-  alignas(64) std::atomic<uint32_t> finished{0};  // counts members other than 0, over all phases
-  const FunctionRef<void(int)>* body = nullptr;   // published by `phase`
-  bool stopping = false;                          // published by `phase`
-  std::vector<std::thread> threads;
+  // Into the phase that `seen` started, unless it is closed.
+  bool enter(uint32_t seen) {
+    const uint32_t open = seen >> kMemberBits << (kMemberBits + 1);  // with nobody inside
+    uint32_t now = gate.load(std::memory_order_relaxed);
+    while ((now & ~kMembers) == open)
+      if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+    return false;
+  }
+
+  void leave() {
+    if (everyone) {
+      done.fetch_add(1, std::memory_order_release);
+      done.notify_one();
+    }
+    gate.fetch_sub(1, std::memory_order_release);
+    gate.notify_one();
+  }
+
+  // Lets nobody in any more and waits for those inside.
+  void close() {
+    for (uint32_t now = gate.fetch_or(kClosed, std::memory_order_acquire) | kClosed; (now & kMembers) != 0;)
+      now = wait_for_change(gate, now);
+  }
 
   void member_loop(int member) {
     uint32_t seen = 0;
     for (;;) {
       seen = wait_for_change(phase, seen);
       if (stopping) return;
-      if (uint32_t(member) >= members_of(seen)) {
+      if (uint32_t(member) >= (seen & kMembers)) {
         // Phases begin without it until it is wanted; it then waits for one that is not `seen`.
         for (uint32_t wanted = active.load(std::memory_order_acquire); uint32_t(member) >= wanted;
              wanted = active.load(std::memory_order_acquire))
           active.wait(wanted, std::memory_order_acquire);
         continue;
       }
+      if (!enter(seen)) continue;
       {
         FloatingPointState plain;
         (*body)(member);
       }
-      finished.fetch_add(1, std::memory_order_release);
-      finished.notify_one();
+      leave();
     }
+  }
+
+  void run_phase(const FunctionRef<void(int)>& function, bool with_everyone) {
+    const uint32_t others = active.load(std::memory_order_relaxed) - 1;
+    if (others > 0) {
+      body = &function;
+      everyone = with_everyone;
+      if (everyone) done.store(0, std::memory_order_relaxed);
+      start_phase();
+    }
+    {
+      FloatingPointState plain;
+      function(0);
+    }
+    if (others == 0) return;
+    for (uint32_t now = done.load(std::memory_order_acquire); everyone && now != others;)
+      now = wait_for_change(done, now);
+    close();
   }
 };
 
@@ -134,23 +179,9 @@ void ThreadTeam::limit(int members) {
   impl_->active.notify_all();
 }
 
-void ThreadTeam::run(FunctionRef<void(int)> body) {
-  Impl& team = *impl_;
-  const uint32_t others = uint32_t(active() - 1);
-  if (others > 0) {
-    team.body = &body;
-    team.expected += others;
-    team.start_phase();
-  }
-  {
-    FloatingPointState plain;
-    body(0);
-  }
-  if (others > 0) {
-    for (uint32_t now = team.finished.load(std::memory_order_acquire); now != team.expected;)
-      now = wait_for_change(team.finished, now);
-  }
-}
+void ThreadTeam::run(FunctionRef<void(int)> body) { impl_->run_phase(body, true); }
+
+void ThreadTeam::share(FunctionRef<void(int)> body) { impl_->run_phase(body, false); }
 
 void ThreadTeam::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body) {
   CHECK(grain >= 1) << grain;
@@ -160,7 +191,7 @@ void ThreadTeam::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
     return body(0, items, 0);
   }
   std::atomic<int64_t> next{0};
-  run([&](int member) {
+  share([&](int member) {
     for (;;) {
       const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
       if (begin >= items) return;

@@ -1,8 +1,8 @@
 // ThreadTeam: a fixed set of threads that run one function together, phase after phase. The caller is member 0.
-// run() returns when every member has finished (one barrier); members wait by spinning briefly, then on a futex, so an
-// idle team costs no CPU time. Every member sets rounding to nearest and denormals kept while it runs a function and
-// restores the caller's floating-point state afterwards. It never allocates after construction and run() never throws:
-// a function given to it must not throw.
+// run() and share() return when every member that took part has finished (one barrier); members wait by spinning
+// briefly, then on a futex, so an idle team costs no CPU time. Every member sets rounding to nearest and denormals kept
+// while it runs a function and restores the caller's floating-point state afterwards. It never allocates after
+// construction and run() never throws: a function given to it must not throw.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,11 @@ class ThreadTeam {
 
   // Calls body(member) on every active member. One caller at a time.
   void run(FunctionRef<void(int member)> body);
+
+  // The same for bodies that take pieces of common work, first come, first served, until none is left: a member that
+  // has not come by the time the caller has finished is not waited for. Its processor may be busy with another program,
+  // for several milliseconds where the work takes microseconds.
+  void share(FunctionRef<void(int member)> body);
 
   // Splits [0, items) in chunks of `grain` taken first come, first served; body(begin, end, member).
   // Which member runs which chunk is not defined: never let a result depend on it.

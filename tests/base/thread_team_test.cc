@@ -39,6 +39,33 @@ TEST(ThreadTeam, OnlyTheFirstMembersTakePartWhenLimited) {
   }
 }
 
+// Work as short as this is done before every member has come, and nobody waits for those who have not.
+TEST(ThreadTeam, SharedWorkIsDoneByThoseWhoCome) {
+  for (int threads : {1, 2, 3, 7}) {
+    ThreadTeam team(threads);
+    std::vector<int> counts(size_t(threads), 0);
+    int64_t missed = 0;
+    for (int phase = 1; phase <= 3000; ++phase) {
+      const std::vector<int> before = counts;
+      const bool everyone = phase % 7 == 0;
+      std::atomic<int> left{phase % 5}, taken{0};
+      const auto body = [&](int member) {
+        ++counts[size_t(member)];
+        while (left.fetch_sub(1) > 0) ++taken;
+      };
+      everyone ? team.run(body) : team.share(body);
+      ASSERT_EQ(taken.load(), phase % 5);
+      ASSERT_EQ(counts[0], phase);
+      for (size_t member = 0; member < counts.size(); ++member) {
+        const int times = counts[member] - before[member];
+        ASSERT_TRUE(times == 1 || (times == 0 && !everyone)) << times << " of member " << member;
+        missed += times == 0;
+      }
+    }
+    EXPECT_EQ(missed > 0, threads > 1);
+  }
+}
+
 TEST(ThreadTeam, ParallelForCoversEveryItemOnce) {
   ThreadTeam team(3);
   for (int64_t items : {0, 1, 5, 1000, 1001}) {

@@ -211,7 +211,7 @@ void attend(const Kernels& kernels, ThreadTeam& team, AttentionScratch& scratch,
   step.common.blocks = &blocks;
   plan(step);
   step.scratch.ranges.reset(step.items, 1);
-  team.run([&](int member) {
+  team.share([&](int member) {
     while (const WorkRanges::Piece piece = step.scratch.ranges.claim(member))
       run_item(kernels, step, piece.begin, member);
   });

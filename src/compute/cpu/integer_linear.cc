@@ -124,7 +124,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
   const int64_t most = chunk.single ? 1 : chunk.gated() ? group_panels_ / 2 : group_panels_;
   ranges_.reset(items, std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most));
-  team_.run([&](int member) {
+  team_.share([&](int member) {
     IntegerActivations a = shared;
     if (own) {
       const int64_t offset = (partial(member, kGroupPanels) - row_scratch(member)) * int64_t(sizeof(float));

@@ -208,7 +208,7 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
   const Streams streams(outputs, shape.streamed() ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
   const int64_t most = shape.streamed() || shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
   ranges_.reset(streams.items(), std::clamp<int64_t>(streams.items() / (team_.size() * kGroupsAThread), 1, most));
-  team_.run([&](int member) {
+  team_.share([&](int member) {
     Scratch scratch = scratch_of(member);
     if (shape.single()) prepare(in, shape, 0, scratch);
     if (shape.on_tiles) tiles_->configure(shape.single() ? shape.tokens(0) : kTileRows);
