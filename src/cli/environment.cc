@@ -39,11 +39,11 @@ std::string expand(std::string path, const std::string& home) {
 
 std::string first_of(std::initializer_list<const char*> names) {
   for (const char* name : names)
-    if (const std::string value = variable(name); !value.empty()) return value;
+    if (std::string value = variable(name); !value.empty()) return value;
   return "";
 }
 
-std::string stripped(std::string text) {
+std::string stripped(const std::string& text) {
   const size_t begin = text.find_first_not_of(" \t\r\n"), end = text.find_last_not_of(" \t\r\n");
   return begin == std::string::npos ? "" : text.substr(begin, end - begin + 1);
 }
