@@ -127,6 +127,26 @@ def mistral(o):
     yield from openvino(o, "openvino-mistral-7b-4-layers", "bf16")
 
 
+def mistral_integers(o, bits):
+    """The same shape as integers: from one GGUF file for both, and in Updraft's own packing."""
+    gguf_type = {8: "Q8_0", 4: "Q4_0"}[bits]
+    file = f"mistral-7b-4-layers.{gguf_type}.gguf"
+    if os.path.exists(os.path.join(o.cache, file)):
+        yield Updraft(f"updraft {gguf_type}", o, [os.path.join(o.cache, file)])
+    yield Updraft(f"updraft int{bits}", o, ["--synthetic", "mistral-7b:layers=4", "--dtype", f"int{bits}"])
+    yield from llama_cpp(o, f"llama.cpp {gguf_type}", file)
+
+
+def mistral_int8(o):
+    """The shape of Mistral-7B with 4 of its 32 layers as Q8_0 and as int8 in groups of 128."""
+    return mistral_integers(o, 8)
+
+
+def mistral_int4(o):
+    """The shape of Mistral-7B with 4 of its 32 layers as Q4_0 and as int4 in groups of 128."""
+    return mistral_integers(o, 4)
+
+
 def smollm2_q4_1(o):
     """SmolLM2-135M from its Q4_1 file, as the package ships it."""
     name = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -134,7 +154,8 @@ def smollm2_q4_1(o):
     yield from llama_cpp(o, "llama.cpp Q4_1", name)
 
 
-CASES = {"smollm2": smollm2, "smollm2-q4_1": smollm2_q4_1, "mistral": mistral}
+CASES = {"smollm2": smollm2, "smollm2-q4_1": smollm2_q4_1, "mistral": mistral, "mistral-int8": mistral_int8,
+         "mistral-int4": mistral_int4}
 
 
 def processor():

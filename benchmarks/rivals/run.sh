@@ -100,6 +100,13 @@ if [ $llama_cpp = 1 ] && [ ! -f "$cache/mistral-7b-4-layers.gguf" ]; then
   say "writing $cache/mistral-7b-4-layers.gguf (2.3 GB)"
   "$venv/bin/python" "$here/make_mistral_gguf.py" 4 "$cache/mistral-7b-4-layers.gguf"
 fi
+for type in Q8_0 Q4_0; do
+  to=$cache/mistral-7b-4-layers.$type.gguf
+  if [ $llama_cpp = 1 ] && [ ! -f "$to" ]; then
+    say "writing $to"
+    "$venv/bin/python" "$here/make_mistral_gguf.py" "$cache/mistral-7b-4-layers.gguf" "$to" $type
+  fi
+done
 if [ $openvino = 1 ]; then
   for pair in "$cache/smollm2-135m-bf16 openvino-smollm2-135m" "mistral-7b:layers=4 openvino-mistral-7b-4-layers"; do
     from=${pair% *} to=$cache/${pair##* }
