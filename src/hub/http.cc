@@ -208,7 +208,7 @@ bool is_loopback(const std::string& url) {
 
 std::string next_hop(const std::vector<std::string>& seen, const HttpHead& head) {
   const std::string& from = seen.back();
-  const std::string to = resolve_location(from, head.get("location"));
+  std::string to = resolve_location(from, head.get("location"));
   if (to.empty())
     refuse(Refusal::kRedirects, "{} redirects (status {}) to no http address: \"{}\"", host_of(from), head.status,
            head.get("location").substr(0, 200));

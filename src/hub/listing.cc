@@ -71,7 +71,7 @@ void check_distinct(const std::vector<RemoteFile>& files, const std::string& hos
 
 std::string parse_commit(std::string_view text, const std::string& host) {
   const json answer = parse(text, host);
-  const std::string commit = answer.is_object() ? hash_of(answer, "sha", 40) : "";
+  std::string commit = answer.is_object() ? hash_of(answer, "sha", 40) : "";
   if (commit.empty()) refuse(Refusal::kBadListing, "{} did not say which commit the revision is (field sha)", host);
   return commit;
 }
@@ -236,7 +236,7 @@ std::string next_link(std::string_view header) {
     const size_t open = header.find('<'), close = header.find('>', open == std::string_view::npos ? 0 : open);
     if (open == std::string_view::npos || close == std::string_view::npos) return "";
     const std::string_view target = header.substr(open + 1, close - open - 1);
-    const size_t comma = header.find(",", close);
+    const size_t comma = header.find(',', close);
     const std::string_view parameters = header.substr(close, comma == std::string_view::npos ? comma : comma - close);
     if (parameters.find("rel=\"next\"") != std::string_view::npos ||
         parameters.find("rel=next") != std::string_view::npos)
@@ -286,6 +286,7 @@ std::optional<double> parse_wait(std::string_view retry_after, std::string_view 
 
 std::string pseudo_commit(const std::vector<RemoteFile>& files) {
   std::vector<std::string> lines;
+  lines.reserve(files.size());
   for (const RemoteFile& file : files) lines.push_back(fmt::format("{}\n{}\n{}\n", file.path, file.size, file.etag()));
   std::sort(lines.begin(), lines.end());
   Digest digest(Digest::kSha1);

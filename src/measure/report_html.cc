@@ -175,16 +175,21 @@ std::string roofline_chart(const ordered_json& record, Language language) {
   const auto x = [&](double v) { return kLeft + std::log(v / low_x) / std::log(high_x / low_x) * kWidth; };
   const auto y = [&](double v) { return kTop + kHeight - std::log(v / low_y) / std::log(high_y / low_y) * kHeight; };
   std::string out = "<svg viewBox=\"0 0 960 370\" role=\"img\">\n";
-  for (double v = std::pow(10, std::ceil(std::log10(low_y))); v <= high_y; v *= 10)
+  const auto exponent = [](double v) { return int(std::ceil(std::log10(v))); };  // of the power of ten from there on
+  for (int e = exponent(low_y); std::pow(10, e) <= high_y; ++e) {
+    const double v = std::pow(10, e);
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/><text class=\"soft\" x=\"{3}\" "
         "y=\"{4:.1f}\" text-anchor=\"end\">{5:g} GFLOP/s</text>\n",
         kLeft, kLeft + kWidth, y(v), kLeft - 6, y(v) + 4, v / 1e9);
-  for (double v = std::pow(10, std::ceil(std::log10(low_x))); v <= high_x; v *= 10)
+  }
+  for (int e = exponent(low_x); std::pow(10, e) <= high_x; ++e) {
+    const double v = std::pow(10, e);
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\"/><text class=\"soft\" x=\"{0:.1f}\" "
         "y=\"{3}\" text-anchor=\"middle\">{4:g} FLOP/B</text>\n",
         x(v), kTop, kTop + kHeight, kTop + kHeight + 18, v);
+  }
   const double ridge = peak > 0 ? std::min(peak / bandwidth, high_x) : std::min(high_x, high_y / bandwidth);
   const double first = std::max(low_x, low_y / bandwidth);
   out += fmt::format(

@@ -121,6 +121,7 @@ class Loader {
 
   Weight pack(MatrixRole role, const std::vector<StoredPart>& parts) {
     std::vector<std::optional<checkpoint::StoredIntegers>> stored;
+    stored.reserve(parts.size());
     for (const StoredPart& part : parts) stored.push_back(part.integers);
     const Kept kept = choose_packing(choice_, role, checkpoint_.natural_dtype(), stored);
     MatrixSource source;

@@ -340,7 +340,8 @@ std::unique_ptr<checkpoint::MatrixQuantizer> make_calibrated_quantizer(const che
   CHECK(window > int64_t(prefix.size())) << window;
   if (int64_t(ids.size()) < window)
     fail("--calibrate: {} tokens are too few to calibrate with; give a text of at least {}.", ids.size(), window);
-  return std::make_unique<CalibratedQuantizer>(checkpoint, std::move(plan), std::move(machine), prefix, ids, window);
+  return std::make_unique<CalibratedQuantizer>(checkpoint, std::move(plan), std::move(machine), std::move(prefix),
+                                               std::move(ids), window);
 }
 
 }  // namespace updraft::session

@@ -15,7 +15,7 @@ struct ChatTemplate::Impl {
   std::shared_ptr<const jinja::Program> program;
 };
 
-ChatTemplate::ChatTemplate(std::string source, std::string name) : impl_(std::make_unique<Impl>()) {
+ChatTemplate::ChatTemplate(std::string source, const std::string& name) : impl_(std::make_unique<Impl>()) {
   impl_->program = jinja::parse(source, name);
   impl_->source = std::move(source);
 }

@@ -15,7 +15,7 @@ namespace updraft::text {
 class ChatTemplate {
  public:
   // Throws Error with line and column for a template that does not parse.
-  explicit ChatTemplate(std::string source, std::string name = "chat_template");
+  explicit ChatTemplate(std::string source, const std::string& name = "chat_template");
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;

@@ -9,9 +9,8 @@
 namespace updraft::checkpoint {
 namespace {
 
-constexpr int64_t kRows = 5, kColumns = 3;
-
 TEST(StoredTensor, RowsAreSeenWhereTheyLieAlignedAndWithoutGaps) {
+  constexpr int64_t kRows = 5, kColumns = 3;
   alignas(8) std::array<std::byte, 256> bytes;
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::byte(i);
   const auto file = std::make_shared<MemoryAccess>(bytes, "memory");

@@ -20,7 +20,7 @@ class Bound {
 
   bool has(size_t index) const { return values_[index] != nullptr; }
   const Value& operator[](size_t index) const { return *values_[index]; }
-  Value value(size_t index, Value otherwise) const { return has(index) ? *values_[index] : std::move(otherwise); }
+  Value value(size_t index, const Value& otherwise) const { return has(index) ? *values_[index] : otherwise; }
   bool flag(size_t index, bool otherwise) const { return has(index) ? truthy(*values_[index]) : otherwise; }
   int64_t integer(size_t index, int64_t otherwise = 0) const;  // refuses what is not an int
   const std::string& text(size_t index) const;                 // refuses what is not a str
@@ -30,6 +30,11 @@ class Bound {
   std::string function_;
   std::vector<const Value*> values_;
 };
+
+// Refuses any argument.
+inline void takes_nothing(const Arguments& arguments, std::string_view function) {
+  [[maybe_unused]] const Bound none(arguments, function, {});
+}
 
 int64_t to_index(const Value&);  // Python's operator.index: bool and int only
 

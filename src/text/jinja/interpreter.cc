@@ -126,7 +126,8 @@ Value Interpreter::item(const Value& object, const Value& index) {
 Value Interpreter::call(const Value& callee, const Arguments& arguments) {
   if (callee.is_undefined()) refuse_undefined(callee);
   if (!callee.is_object()) refuse("'{}' object is not callable", type_name(callee));
-  std::shared_ptr<Object> object = callee.object();
+  // A copy: the call may replace the value that it is called through.
+  std::shared_ptr<Object> object = callee.object();  // NOLINT(performance-unnecessary-copy-initialization)
   for (const Value& argument : arguments.positional) spend(cost(argument));
   Value result = object->call(*this, arguments);
   spend(cost(result));
@@ -319,7 +320,7 @@ Interpreter::Flow Interpreter::execute(const ForStatement& node) {
 }
 
 std::shared_ptr<Cursor> Interpreter::filtered(const ForStatement& node, std::shared_ptr<Cursor> cursor) {
-  return std::make_shared<FunctionCursor>([this, &node, cursor, outer = scope_](Value& item) {
+  return std::make_shared<FunctionCursor>([this, &node, cursor = std::move(cursor), outer = scope_](Value& item) {
     while (cursor->next(item)) {
       Swapped<ScopePointer> inner(scope_, std::make_shared<Scope>(outer));
       assign(node.target, item);

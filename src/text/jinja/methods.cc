@@ -40,7 +40,7 @@ std::optional<Value> dict_method(const Value& self, std::string_view name) {
     return make_function(
         std::string(name),
         [self, part, label = std::string(name)](Interpreter&, const Arguments& a) {
-          Bound(a, label, {});
+          takes_nothing(a, label);
           return Value(std::make_shared<DictView>(self, part));
         },
         self.depth());
@@ -59,7 +59,7 @@ std::optional<Value> dict_method(const Value& self, std::string_view name) {
     return make_function(
         "copy",
         [self](Interpreter&, const Arguments& a) {
-          Bound(a, "copy", {});
+          takes_nothing(a, "copy");
           return self;
         },
         self.depth());
@@ -108,7 +108,7 @@ std::optional<Value> sequence_method(const Value& self, std::string_view name) {
     return make_function(
         "copy",
         [self](Interpreter&, const Arguments& a) {
-          Bound(a, "copy", {});
+          takes_nothing(a, "copy");
           return self;
         },
         self.depth());
@@ -131,13 +131,13 @@ std::optional<Value> number_attribute(const Value& self, std::string_view name) 
   if (name == "conjugate") return make_function("conjugate", [self](Interpreter&, const Arguments&) { return self; });
   if (self.is_integral() && name == "bit_length") {
     return make_function("bit_length", [self](Interpreter&, const Arguments& a) {
-      Bound(a, "bit_length", {});
+      takes_nothing(a, "bit_length");
       return Value(bit_length(self.integer()));
     });
   }
   if (self.is_float() && name == "is_integer") {
     return make_function("is_integer", [self](Interpreter&, const Arguments& a) {
-      Bound(a, "is_integer", {});
+      takes_nothing(a, "is_integer");
       return Value(std::isfinite(self.real()) && std::floor(self.real()) == self.real());
     });
   }
@@ -170,7 +170,7 @@ std::optional<Value> find_attribute(Interpreter&, const Value& object, std::stri
     return make_function(
         std::string(name),
         [cycler, is_next](Interpreter&, const Arguments& a) {
-          Bound(a, "cycler", {});
+          takes_nothing(a, "cycler");
           if (is_next) return cycler->next();
           cycler->reset();
           return Value(None{});

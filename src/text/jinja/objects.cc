@@ -151,7 +151,7 @@ Value Cycler::next() {
 }
 
 Value Joiner::call(Interpreter&, const Arguments& arguments) {
-  Bound(arguments, "Joiner", {});
+  takes_nothing(arguments, "Joiner");
   return std::exchange(used_, true) ? separator_ : Value("");
 }
 

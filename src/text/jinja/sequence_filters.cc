@@ -191,7 +191,7 @@ Value group_by(Interpreter& interpreter, const Value& operand, const Arguments& 
 }
 
 Value first(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "first", {});
+  takes_nothing(arguments, "first");
   Value item;
   return iterate(operand)->next(item) ? item : Value::undefined("No first item, sequence was empty.");
 }
@@ -199,7 +199,7 @@ Value first(Interpreter&, const Value& operand, const Arguments& arguments) {
 bool is_reversible(const Value& value) { return !value.is_object() || value.object()->length().has_value(); }
 
 Value last(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "last", {});
+  takes_nothing(arguments, "last");
   if (!is_reversible(operand) || !is_iterable(operand)) refuse("'{}' object is not reversible", type_name(operand));
   if (operand.is_list() || operand.is_tuple()) {
     return operand.items().empty() ? Value::undefined("No last item, sequence was empty.") : operand.items().back();
@@ -209,14 +209,14 @@ Value last(Interpreter&, const Value& operand, const Arguments& arguments) {
 }
 
 Value length(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "length", {});
+  takes_nothing(arguments, "length");
   std::optional<int64_t> count = length_of(operand);
   if (!count) refuse("object of type '{}' has no len()", type_name(operand));
   return *count;
 }
 
 Value reverse(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "reverse", {});
+  takes_nothing(arguments, "reverse");
   if (operand.is_string()) return slice_of(operand, None{}, None{}, Value(-1));
   if (!is_iterable(operand)) refuse("argument must be iterable");
   std::vector<Value> items = to_vector(operand);
@@ -228,12 +228,12 @@ Value reverse(Interpreter&, const Value& operand, const Arguments& arguments) {
 }
 
 Value to_list(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "list", {});
+  takes_nothing(arguments, "list");
   return operand.is_list() ? operand : Value::list(to_vector(operand));
 }
 
 Value items(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "items", {});
+  takes_nothing(arguments, "items");
   return make_iterator(operand, [operand, position = size_t{0}](Value& item) mutable {
     if (operand.is_undefined()) return false;
     if (!operand.is_dict()) refuse("Can only get item pairs from a mapping.");

@@ -16,7 +16,7 @@ namespace {
 Value same_kind(const Value& self, std::string text) { return Value(std::move(text), self.is_markup()); }
 
 Value change(const Value& self, const Arguments& arguments, std::string (*operation)(std::string_view)) {
-  Bound(arguments, "str method", {});
+  takes_nothing(arguments, "str method");
   return same_kind(self, operation(self.text()));
 }
 
@@ -29,7 +29,7 @@ Value strip(const Value& self, const Arguments& arguments, Side side) {
 
 // Python's test of every character; an empty text fails it.
 Value all_characters(const Value& self, const Arguments& arguments, bool (*holds)(char32_t)) {
-  Bound(arguments, "str method", {});
+  takes_nothing(arguments, "str method");
   const std::string& text = self.text();
   for (size_t i = 0; i < text.size(); i += character_bytes(text, i)) {
     if (!holds(code_point_at(text, i))) return false;
@@ -200,7 +200,7 @@ Value expand_tabs(Interpreter&, const Value& self, const Arguments& arguments) {
 }
 
 Value is_title_text(Interpreter&, const Value& self, const Arguments& arguments) {
-  Bound(arguments, "istitle", {});
+  takes_nothing(arguments, "istitle");
   bool any = false, after_cased = false;
   for (std::string_view character : characters(self.text())) {
     char32_t c = code_point_at(character, 0);
@@ -218,7 +218,7 @@ Value is_title_text(Interpreter&, const Value& self, const Arguments& arguments)
 }
 
 Value is_identifier(Interpreter&, const Value& self, const Arguments& arguments) {
-  Bound(arguments, "isidentifier", {});
+  takes_nothing(arguments, "isidentifier");
   bool first = true;
   for (std::string_view character : characters(self.text())) {
     char32_t c = code_point_at(character, 0);
@@ -229,7 +229,7 @@ Value is_identifier(Interpreter&, const Value& self, const Arguments& arguments)
 }
 
 Value is_ascii(Interpreter&, const Value& self, const Arguments& arguments) {
-  Bound(arguments, "isascii", {});
+  takes_nothing(arguments, "isascii");
   return self.text().size() == static_cast<size_t>(self.string().code_points);
 }
 
@@ -260,7 +260,7 @@ Value flagged(Interpreter&, const Value& self, const Arguments& a) {
 }
 template <bool kUpper>
 Value has_case(Interpreter&, const Value& self, const Arguments& a) {
-  Bound(a, "str method", {});
+  takes_nothing(a, "str method");
   return test_case(self.text(), kUpper);
 }
 template <bool kRight>

@@ -11,7 +11,7 @@ namespace {
 
 template <bool (*kHolds)(const Value&)>
 bool plain(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "test", {});
+  takes_nothing(arguments, "test");
   return kHolds(operand);
 }
 

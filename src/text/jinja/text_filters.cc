@@ -17,28 +17,28 @@ Value soft_text(const Value& value) { return value.is_string() ? value : Value(t
 
 template <std::string (*kOperation)(std::string_view)>
 Value changed(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "filter", {});
+  takes_nothing(arguments, "filter");
   Value text = soft_text(operand);
   return Value(kOperation(text.text()), text.is_markup());
 }
 
 Value escape(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "escape", {});
+  takes_nothing(arguments, "escape");
   return operand.is_markup() ? operand : Value(escape_html(to_text(operand)), true);
 }
 
 Value force_escape(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "forceescape", {});
+  takes_nothing(arguments, "forceescape");
   return Value(escape_html(to_text(operand)), true);
 }
 
 Value mark_safe(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "safe", {});
+  takes_nothing(arguments, "safe");
   return Value(to_text(operand), true);
 }
 
 Value to_string(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "string", {});
+  takes_nothing(arguments, "string");
   return soft_text(operand);
 }
 
@@ -88,7 +88,7 @@ Value replace(Interpreter&, const Value& operand, const Arguments& arguments) {
 }
 
 Value strip_tags(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "striptags", {});
+  takes_nothing(arguments, "striptags");
   std::string text = to_text(operand);
   std::string kept;
   for (size_t i = 0; i < text.size();) {
@@ -120,7 +120,7 @@ Value trim(Interpreter&, const Value& operand, const Arguments& arguments) {
 
 // Every word begins with a capital; words end at spaces, hyphens and opening brackets.
 Value title(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "title", {});
+  takes_nothing(arguments, "title");
   std::string text = to_text(operand);
   std::string out, word;
   auto flush = [&] {
@@ -180,7 +180,7 @@ std::string percent_encoded(std::string_view text, bool for_query) {
 }
 
 Value url_encode(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "urlencode", {});
+  takes_nothing(arguments, "urlencode");
   if (operand.is_string() || !is_iterable(operand)) return Value(percent_encoded(to_text(operand), false));
   std::vector<std::pair<Value, Value>> pairs;
   if (operand.is_dict()) {
@@ -201,7 +201,7 @@ Value url_encode(Interpreter&, const Value& operand, const Arguments& arguments)
 }
 
 Value count_words(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "wordcount", {});
+  takes_nothing(arguments, "wordcount");
   std::string text = to_text(operand);
   int64_t count = 0;
   bool inside = false;

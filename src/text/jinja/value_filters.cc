@@ -14,7 +14,7 @@ namespace updraft::text::jinja {
 namespace {
 
 Value absolute(Interpreter&, const Value& operand, const Arguments& arguments) {
-  Bound(arguments, "abs", {});
+  takes_nothing(arguments, "abs");
   if (operand.is_undefined()) refuse_undefined(operand);
   if (operand.is_float()) return std::fabs(operand.real());
   if (!operand.is_integral()) refuse("bad operand type for abs(): '{}'", type_name(operand));
