@@ -33,7 +33,7 @@ struct TokenizerParts {
   std::string kind;  // "byte-level BPE"
 };
 
-class PipelineTokenizer : public Tokenizer {
+class PipelineTokenizer final : public Tokenizer {
  public:
   explicit PipelineTokenizer(TokenizerParts);
 

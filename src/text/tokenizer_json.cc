@@ -42,7 +42,7 @@ class Reader {
     if (component.is_null()) return "";
     if (!component.is_object()) fail("{}: the {} is not an object.", name_, what);
     if (depth > kDeepestSequence) fail("{}: the {} is nested more than {} deep.", name_, what, kDeepestSequence);
-    const std::string type = text(component, "type");
+    std::string type = text(component, "type");
     if (type.empty()) fail("{}: a {} has no type.", name_, what);
     return type;
   }
@@ -167,7 +167,7 @@ void Reader::read_added_tokens(const Json& tokens) {
 std::string Reader::pattern(const Json& component, bool& is_regex) const {
   const Json& value = field(component, "pattern");
   is_regex = value.is_object() && value.contains("Regex");
-  const std::string result = text(value, is_regex ? "Regex" : "String");
+  std::string result = text(value, is_regex ? "Regex" : "String");
   if (result.empty()) fail("{}: a {} has no pattern (String or Regex).", name_, text(component, "type"));
   return result;
 }

@@ -96,6 +96,7 @@ std::vector<Value> sorted(Interpreter& interpreter, const std::vector<Value>& it
   };
   std::stable_sort(order.begin(), order.end(), before);
   std::vector<Value> out;
+  out.reserve(order.size());
   for (size_t index : order) out.push_back(items[index]);
   return out;
 }
@@ -105,6 +106,7 @@ Value sort(Interpreter& interpreter, const Value& operand, const Arguments& argu
   SortKey key(interpreter, bound.value(2, None{}), bound.flag(1, false));
   std::vector<Value> items = to_vector(operand);
   std::vector<Value> keys;
+  keys.reserve(items.size());
   for (const Value& item : items) keys.push_back(key.of(item));
   return Value::list(sorted(interpreter, items, keys, bound.flag(0, false)));
 }
