@@ -53,8 +53,11 @@ UPDRAFT_INLINE inline Lanes quotient(Lanes w, Lanes s, Lanes inverse) {
   const Lanes q = w * inverse;
   return fma(fnma(q, s, w), inverse, q);
 }
-constexpr int64_t kAheadBytes = 4096;                             // how far rows are asked for ahead
 constexpr float kLeastScale = 0x1p-60f, kLargestScale = 0x1p60f;  // where nothing on the way leaves a float's range
+
+// How far rows are asked for ahead. Measured, 8 layers of Mistral-7B's shape as int4 from the page cache: 1.19 s of
+// processor time, 1.37 without asking.
+constexpr int64_t kAheadBytes = 4096;
 
 // What sixteen groups of one row are rounded with: u = round((w - from) / scale) + zero.
 struct GroupRounding {
