@@ -332,16 +332,13 @@ class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
 
 }  // namespace
 
-std::unique_ptr<checkpoint::MatrixQuantizer> make_calibrated_quantizer(const checkpoint::Checkpoint& checkpoint,
-                                                                       std::vector<QuantizedMatrix> plan,
-                                                                       std::unique_ptr<Machine> machine,
-                                                                       std::vector<int32_t> prefix,
-                                                                       std::vector<int32_t> ids, int64_t window) {
+std::unique_ptr<checkpoint::MatrixQuantizer> make_calibrated_quantizer(
+    const checkpoint::Checkpoint& checkpoint, std::vector<QuantizedMatrix> plan, std::unique_ptr<Machine> machine,
+    const std::vector<int32_t>& prefix, const std::vector<int32_t>& ids, int64_t window) {
   CHECK(window > int64_t(prefix.size())) << window;
   if (int64_t(ids.size()) < window)
     fail("--calibrate: {} tokens are too few to calibrate with; give a text of at least {}.", ids.size(), window);
-  return std::make_unique<CalibratedQuantizer>(checkpoint, std::move(plan), std::move(machine), std::move(prefix),
-                                               std::move(ids), window);
+  return std::make_unique<CalibratedQuantizer>(checkpoint, std::move(plan), std::move(machine), prefix, ids, window);
 }
 
 }  // namespace updraft::session

@@ -18,7 +18,7 @@ namespace updraft::session {
 std::unique_ptr<checkpoint::MatrixQuantizer> make_calibrated_quantizer(const checkpoint::Checkpoint&,
                                                                        std::vector<checkpoint::QuantizedMatrix> plan,
                                                                        std::unique_ptr<compute::Machine>,
-                                                                       std::vector<int32_t> prefix,
-                                                                       std::vector<int32_t> ids, int64_t window);
+                                                                       const std::vector<int32_t>& prefix,
+                                                                       const std::vector<int32_t>& ids, int64_t window);
 
 }  // namespace updraft::session
