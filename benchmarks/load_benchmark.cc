@@ -28,6 +28,7 @@
 #include "base/file.h"
 #include "base/thread_team.h"
 #include "compute/cpu/huge_memory.h"
+#include "measure/statistics.h"
 #include "model/weight_choice.h"
 #include "session/session.h"
 
@@ -170,13 +171,8 @@ void run(const Options& options) {
         floor_name, floor.clock, double(bytes) / floor.clock / 1e9, load.clock, double(bytes) / load.clock / 1e9,
         ratios.back() * 100, floor.processors, load.processors, processor_ratios.back() * 100);
   }
-  const auto median = [](std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const size_t half = values.size() / 2;
-    return (values[half] + values[(values.size() - 1) / 2]) / 2 * 100;
-  };
   fmt::print("median: {} takes {:.0f} % of the load's time, {:.0f} % of its processor time\n", floor_name,
-             median(ratios), median(processor_ratios));
+             measure::summarize(ratios).median * 100, measure::summarize(processor_ratios).median * 100);
 }
 
 }  // namespace

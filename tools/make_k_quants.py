@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes K-quant files of a real model with llama.cpp's own quantizer, for measuring what they lose (docs/guide.md).
+"""Makes K-quant files of a real model with llama.cpp's own quantizer, for measuring what they lose (docs/guide.md), and
+any other type for benchmarks/rivals.
 
     tools/make_k_quants.py SOURCE.gguf OUT.gguf --type Q4_K_M [--widen 256] [--dequantized OUT_F32.gguf]
 

@@ -1,11 +1,5 @@
 #!/usr/bin/env python3
-"""The shape of Mistral-7B with random BF16 weights as a GGUF file without a vocabulary, or such a file in another type,
-by llama.cpp's own quantizer:
-
-    make_mistral_gguf.py LAYERS OUT
-    make_mistral_gguf.py SOURCE.gguf OUT Q4_0
-"""
-import ctypes
+"""The shape of Mistral-7B with random BF16 weights as a GGUF file without a vocabulary:   make_mistral_gguf.py LAYERS OUT"""
 import os
 import sys
 
@@ -29,19 +23,7 @@ def tensors(layers):
     yield "output.weight", (VOCABULARY, HIDDEN)
 
 
-def quantize(source, out, type_name):
-    import llama_cpp
-
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = getattr(llama_cpp, "LLAMA_FTYPE_MOSTLY_" + type_name)
-    if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(out + ".part"), ctypes.byref(params)) != 0:
-        raise SystemExit(f"{source}: llama.cpp could not make {type_name} of it")
-    os.replace(out + ".part", out)
-
-
 def main():
-    if len(sys.argv) == 4:
-        return quantize(*sys.argv[1:])
     layers, out = int(sys.argv[1]), sys.argv[2]
     random = np.random.default_rng(1)
     block = (random.standard_normal(1 << 22, np.float32) * 0.02).view(np.uint32) >> 16  # speed depends on no value

@@ -104,7 +104,8 @@ for type in Q8_0 Q4_0; do
   to=$cache/mistral-7b-4-layers.$type.gguf
   if [ $llama_cpp = 1 ] && [ ! -f "$to" ]; then
     say "writing $to"
-    "$venv/bin/python" "$here/make_mistral_gguf.py" "$cache/mistral-7b-4-layers.gguf" "$to" $type
+    "$venv/bin/python" "$root/tools/make_k_quants.py" "$cache/mistral-7b-4-layers.gguf" "$to.part" --type $type
+    mv "$to.part" "$to"
   fi
 done
 if [ $openvino = 1 ]; then

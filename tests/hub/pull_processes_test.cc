@@ -67,41 +67,38 @@ TEST_F(PullTest, AnOwnerWithTheNumberOfAnotherProcessIsDead) {
   EXPECT_TRUE(second.claim(path));
 }
 
-TEST_F(PullTest, InterruptedAndContinued) {
-  std::atomic<bool> cancel{false};
-  FakeHub hub(repository_);
-  hub.bytes_per_s = 4e6;
-  PullOptions o = options({hub.url()});
-  o.transfer.http.cancel = &cancel;
-  o.transfer.progress = [&](const PullProgress& progress) { cancel = cancel || progress.done > 2'000'000; };
-  EXPECT_EQ(refusal(o), Refusal::kInterrupted);
-  EXPECT_EQ(Cache(o.cache).find("org/model", "main"), std::nullopt);
-  cancel = false;
-  o.transfer.progress = {};
-  const PullResult result = pull(o);
+class InterruptedPullTest : public PullTest {
+ protected:
+  InterruptedPullTest() {
+    hub_.bytes_per_s = 4e6;
+    PullOptions stopping = o_;
+    std::atomic<bool> cancel{false};
+    stopping.transfer.http.cancel = &cancel;
+    stopping.transfer.progress = [&](const PullProgress& progress) { cancel = cancel || progress.done > 2'000'000; };
+    EXPECT_EQ(refusal(stopping), Refusal::kInterrupted);
+  }
+
+  FakeHub hub_{repository_};
+  const PullOptions o_ = options({hub_.url()});
+};
+
+TEST_F(InterruptedPullTest, IsContinued) {
+  EXPECT_EQ(Cache(o_.cache).find("org/model", "main"), std::nullopt);
+  const PullResult result = pull(o_);
   expect_right(result.folder);
   EXPECT_LT(result.fetched_bytes, needed_bytes() - 1'000'000);
-  EXPECT_LE(hub.sent_bytes(), needed_bytes() + 1'000'000);
+  EXPECT_LE(hub_.sent_bytes(), needed_bytes() + 1'000'000);
 }
 
-TEST_F(PullTest, KeptBytesAreHashedAgain) {
-  std::atomic<bool> cancel{false};
-  FakeHub hub(repository_);
-  hub.bytes_per_s = 4e6;
-  PullOptions o = options({hub.url()});
-  o.transfer.http.cancel = &cancel;
-  o.transfer.progress = [&](const PullProgress& progress) { cancel = cancel || progress.done > 2'000'000; };
-  EXPECT_EQ(refusal(o), Refusal::kInterrupted);
+TEST_F(InterruptedPullTest, KeptBytesAreHashedAgain) {
   for (const auto& entry : fs::directory_iterator(folder_.path() / "hub/models--org--model/blobs"))
     if (entry.path().string().ends_with(".incomplete") && fs::file_size(entry.path()) > 1000) {
       std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);  // the disk lost something
       file.seekp(100);
       file.put('?');
     }
-  o.transfer.progress = {};
-  cancel = false;
-  hub.bytes_per_s = 0;
-  expect_right(pull(o).folder);
+  hub_.bytes_per_s = 0;
+  expect_right(pull(o_).folder);
   EXPECT_THAT(messages_, HasSubstr("comes again"));
 }
 

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 
 #include "base/quantized_rows.h"
 #include "compute/cpu/integer_layout.h"
 #include "compute/cpu/lanes.h"
+#include "compute/cpu/linear_body.h"
 #include "compute/cpu/unroll.h"
 
 namespace updraft::compute::cpu::UPDRAFT_ISA {
@@ -124,10 +124,7 @@ template <class T>
 void round_plainly(const T* w, int64_t count, const QuantizedFormat& format, uint8_t* integers, uint16_t* scale,
                    uint16_t* offset) {
   float floats[kLargestGroup];
-  for (int64_t i = 0; i < count; ++i) {
-    if constexpr (std::is_same_v<T, float>) floats[i] = w[i];
-    if constexpr (!std::is_same_v<T, float>) floats[i] = to_float(w[i]);
-  }
+  convert_as<T, float>(w, floats, count);
   updraft::quantize_row(floats, count, format, integers, scale, offset);
 }
 
