@@ -190,10 +190,13 @@ void ThreadTeam::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
     FloatingPointState plain;
     return body(0, items, 0);
   }
-  std::atomic<int64_t> next{0};
+  // On a cache line of its own: whoever counts takes the line from all others.
+  struct alignas(64) Counter {
+    std::atomic<int64_t> next{0};
+  } counter;
   share([&](int member) {
     for (;;) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+      const int64_t begin = counter.next.fetch_add(grain, std::memory_order_relaxed);
       if (begin >= items) return;
       body(begin, begin + grain < items ? begin + grain : items, member);
     }

@@ -31,21 +31,27 @@ struct ExactKv {
 
   int64_t queries() const { return int64_t(spec.query_heads) * spec.head_dim; }
 
-  // K (part 0) or V (part 1) of one token.
-  std::vector<double> stored(KvType type, std::span<const float> x, int64_t part, int64_t head) const {
+  // K (part 0) or V (part 1) of one token, of all heads.
+  std::vector<double> stored(KvType type, std::span<const float> x, int64_t part) const {
     const std::vector<double> row(x.begin(), x.end());
-    std::vector<double> values;
-    for (int64_t i = 0; i < spec.head_dim; ++i)
-      values.push_back(w.product(row, (spec.query_heads + part * spec.key_value_heads + head) * spec.head_dim + i));
-    return kept(type, values);
+    std::vector<double> all;
+    for (int64_t head = 0; head < spec.key_value_heads; ++head) {
+      std::vector<double> values;
+      for (int64_t i = 0; i < spec.head_dim; ++i)
+        values.push_back(w.product(row, (spec.query_heads + part * spec.key_value_heads + head) * spec.head_dim + i));
+      values = kept(type, values);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return all;
   }
 };
 
 // A sequence of `length` tokens whose last `rows` attend in this step.
 struct Conversation {
   int64_t length = 0, rows = 0;
-  FloatRows x;        // [length, hidden] of plus or minus one
-  FloatRows queries;  // [rows, queries]
+  FloatRows x;                                    // [length, hidden] of plus or minus one
+  FloatRows queries;                              // [rows, queries]
+  std::vector<std::vector<double>> keys, values;  // [length][key/value heads * head_dim], as the cache keeps them
 };
 
 struct AttendProblem {
@@ -68,6 +74,10 @@ AttendProblem random_problem(test::Random& random, int64_t longest) {
       for (int64_t h = 0; h < p.kv.hidden; ++h) row.push_back(random.chance(0.5) ? 1.0f : -1.0f);
     }
     c.queries = random_rows(random, c.rows, p.kv.queries());
+    for (const std::vector<float>& row : c.x) {
+      c.keys.push_back(p.kv.stored(p.kv_dtype, row, 0));
+      c.values.push_back(p.kv.stored(p.kv_dtype, row, 1));
+    }
     p.conversations.push_back(std::move(c));
   }
   return p;
@@ -140,12 +150,12 @@ class AttendContract : public Contract {
     for (int64_t i = 0; whole && i < d; ++i) q_step = std::max(q_step, std::abs(double(q[i])) / 65534);
     double change = 0, largest = -INFINITY, total = 0;
     for (int64_t t = first; t <= last; ++t) {
-      const std::vector<double> k = p.kv.stored(p.kv_dtype, c.x[size_t(t)], 0, kv_head);
+      const double* k = c.keys[size_t(t)].data() + kv_head * d;
       double score = 0, size = 0, tipped = 0;
       for (int64_t i = 0; i < d; ++i) {
-        score += double(q[i]) * k[size_t(i)];
-        size += std::abs(double(q[i]) * k[size_t(i)]);
-        tipped += q_step * std::abs(k[size_t(i)]);
+        score += double(q[i]) * k[i];
+        size += std::abs(double(q[i]) * k[i]);
+        tipped += q_step * std::abs(k[i]);
       }
       scores.push_back(score * double(spec.scale));
       change = std::max(change, (double(d + 8) * kUnit * size + tipped) * double(spec.scale));
@@ -153,7 +163,7 @@ class AttendContract : public Contract {
     }
     for (int64_t t = first; t <= last; ++t) {
       const double share = std::exp(scores[size_t(t - first)] - largest);
-      const std::vector<double> v = p.kv.stored(p.kv_dtype, c.x[size_t(t)], 1, kv_head);
+      const double* v = c.values[size_t(t)].data() + kv_head * d;
       total += share;
       for (size_t i = 0; i < size_t(d); ++i) {
         sum[i] += share * v[i];

@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -285,7 +285,7 @@ TEST(Tokenizer, BytesComeBackFromTheEmbeddedVocabulary) {
 }
 
 // A megabyte of one character, and other texts with no place to cut: n log n. The bound is a hundred times what it
-// takes.
+// takes, in processor time: other programs do not count.
 TEST(Tokenizer, NoTextTakesQuadraticTime) {
   std::vector<std::unique_ptr<Tokenizer>> tokenizers;
   for (const char* name : {"tokenizers/gpt2", "tokenizers/llama3", "tokenizers/qwen2", "tokenizers/tekken",
@@ -299,10 +299,10 @@ TEST(Tokenizer, NoTextTakesQuadraticTime) {
     std::string text;
     while (text.size() < kBytes) text += part;
     for (const auto& tokenizer : tokenizers) {
-      const auto start = std::chrono::steady_clock::now();
+      const std::clock_t start = std::clock();
       const Ids ids = tokenizer->encode(text);
       const std::string back = tokenizer->decode(ids, false);
-      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20)) << part;
+      EXPECT_LT(double(std::clock() - start) / CLOCKS_PER_SEC, 20) << part;
       EXPECT_GT(back.size(), kBytes / 4) << part;  // U+2581 comes back as a space
     }
   }

@@ -16,9 +16,10 @@ constexpr int64_t kBlockColumns = 1024;
 constexpr int kGroupPanels = 8;
 // Groups of panels a thread should get at least, so that the last ones end together.
 constexpr int64_t kGroupsAThread = 4;
-// Every member quantizes so few rows for itself rather than wait for the others.
-constexpr int64_t kOwnRows = 4;
-constexpr int64_t kSpareRows = 32;  // kernels may read (not use) a tile's rows beyond the last
+// Every member quantizes so few rows and values for itself rather than wait for the others.
+constexpr int64_t kOwnRows = 16, kOwnValues = 16384;
+constexpr int64_t kValuesAtOnce = 4096;  // quantized by one member between two looks at what is left
+constexpr int64_t kSpareRows = 32;       // kernels may read (not use) so many rows beyond the last
 
 constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
@@ -84,7 +85,7 @@ IntegerActivations IntegerLinear::activations(const HugeMemory& memory, int64_t 
                                               int group) const {
   IntegerActivations a;
   a.group = group;
-  a.token_stride = rows + kSpareRows;
+  a.token_stride = rows;
   const int64_t groups = (columns + group - 1) / group;
   a.integers = memory.as<int8_t>() + offset;
   a.scales = reinterpret_cast<float*>(a.integers + groups * a.token_stride * group);
@@ -114,12 +115,14 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
   chunk.single = in.rows <= kernels_.stream_tokens;
   chunk.tiles = chunk.single ? 1 : (in.rows + kernels_.tile_tokens - 1) / kernels_.tile_tokens;
   chunk.block_groups = chunk.single ? w.layout.groups() : kBlockColumns / w.format.group;
-  const bool own = in.rows <= kOwnRows;
+  const bool own = in.rows == 1 || (in.rows <= kOwnRows && in.rows * w.columns <= kOwnValues);
   IntegerActivations shared = activations(shared_, 0, in.rows, w.columns, w.format.group);
   if (!own)
-    team_.parallel_for(in.rows, 1, [&](int64_t begin, int64_t end, int member) {
-      for (int64_t row = begin; row < end; ++row) quantize_row(chunk, row, shared.at(0, row), member);
-    });
+    team_.parallel_for(in.rows, std::max<int64_t>(1, kValuesAtOnce / w.columns),
+                       [&](int64_t begin, int64_t end, int member) {
+                         for (int64_t row = begin; row < end; ++row)
+                           quantize_row(chunk, row, shared.at(0, row), member);
+                       });
 
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
   const int64_t most = chunk.single ? 1 : chunk.gated() ? group_panels_ / 2 : group_panels_;

@@ -261,6 +261,28 @@ inline Lanes times_power_of_two(Lanes x, Lanes k) {
 }
 #endif
 
+// The larger of a and |b| by their bits, a without sign: NaN above infinity above every number.
+#if defined(__AVX512F__)
+inline Lanes larger_bits(Lanes a, Lanes b) {
+  const __m512i bits = _mm512_and_si512(_mm512_castps_si512(b.v), _mm512_set1_epi32(0x7fffffff));
+  return {_mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(a.v), bits))};
+}
+#elif defined(__AVX2__)
+inline Lanes larger_bits(Lanes a, Lanes b) {
+  const auto larger = [](__m256 x, __m256 y) {
+    const __m256i bits = _mm256_and_si256(_mm256_castps_si256(y), _mm256_set1_epi32(0x7fffffff));
+    return _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(x), bits));
+  };
+  return {larger(a.a, b.a), larger(a.b, b.b)};
+}
+#else
+inline Lanes larger_bits(Lanes a, Lanes b) {
+  return Lanes::each([&](int i) {
+    return vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(a.v[i]), vreinterpretq_u32_f32(vabsq_f32(b.v[i]))));
+  });
+}
+#endif
+
 // The one tree over sixteen lanes: i with i + 8, then + 4, + 2, + 1.
 #if defined(__AVX2__)
 #if defined(__AVX512F__)
