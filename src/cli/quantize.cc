@@ -87,8 +87,8 @@ std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags&
   compute::MachineOptions options;
   options.threads = flags.threads;
   options.activations = compute::Activations::kF32;
-  return session::make_calibrated_quantizer(model, plan, compute::make_machine(flags.device, options),
-                                            text.prefix, text.ids, kCalibrationWindow);
+  return session::make_calibrated_quantizer(model, plan, compute::make_machine(flags.device, options), text.prefix,
+                                            text.ids, kCalibrationWindow);
 }
 
 // A folder's tokenizer files are copied; what a .gguf has of them is written out.
