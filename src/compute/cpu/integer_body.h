@@ -344,13 +344,12 @@ UPDRAFT_INLINE inline Lanes load_scales(const uint8_t* p, DType type) {
 template <int Tokens>
 struct TokenTerms {
   int32_t starts[Tokens];  // of the integer sums
-  float offsets[Tokens];   // times the weights' offsets
+  float offsets[Tokens];   // times the weights' offsets, if there are any
 
-  UPDRAFT_INLINE TokenTerms(const IntegerActivations& a, int32_t start) {
-    for (int t = 0; t < Tokens; ++t) {
-      starts[t] = start * a.sums[t];
-      offsets[t] = a.scales[t] * float(a.sums[t]);
-    }
+  UPDRAFT_INLINE TokenTerms(const IntegerActivations& a, int32_t start, bool has_offsets) {
+    for (int t = 0; t < Tokens; ++t) starts[t] = start * a.sums[t];
+    if (has_offsets)
+      for (int t = 0; t < Tokens; ++t) offsets[t] = a.scales[t] * float(a.sums[t]);
   }
 };
 
@@ -391,7 +390,7 @@ void multiply_tokens(const IntegerProduct p) {  // a copy, which no store throug
     __builtin_prefetch(block + p.far_bytes, 0, 2);
     for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : Group;
-    const TokenTerms<Tokens> terms(a, start);
+    const TokenTerms<Tokens> terms(a, start, has_offsets);
     for (int half = 0; half < 2; half += kHalves) {
       Ints sums[kHalves * Tokens];
       unroll<kHalves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Ints::broadcast(terms.starts[i % Tokens]); });

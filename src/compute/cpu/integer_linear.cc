@@ -115,7 +115,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
   chunk.single = in.rows <= kernels_.stream_tokens;
   chunk.tiles = chunk.single ? 1 : (in.rows + kernels_.tile_tokens - 1) / kernels_.tile_tokens;
   chunk.block_groups = chunk.single ? w.layout.groups() : kBlockColumns / w.format.group;
-  const bool own = in.rows == 1 || (in.rows <= kOwnRows && in.rows * w.columns <= kOwnValues);
+  const bool own = in.rows <= std::clamp<int64_t>(kOwnValues / w.columns, 1, kOwnRows);
   IntegerActivations shared = activations(shared_, 0, in.rows, w.columns, w.format.group);
   if (!own)
     team_.parallel_for(in.rows, std::max<int64_t>(1, kValuesAtOnce / w.columns),
