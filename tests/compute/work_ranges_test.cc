@@ -34,6 +34,22 @@ TEST(WorkRanges, EveryItemOnceForRandomSizes) {
   }
 }
 
+TEST(WorkRanges, EvenGrainLeavesNoMemberFarMoreThanItsShare) {
+  EXPECT_EQ(even_grain(18, 2, 8), 1) << "pieces of 2 would give 10 and 8";
+  EXPECT_EQ(even_grain(30, 2, 8), 3);
+  EXPECT_EQ(even_grain(128, 2, 8), 8);
+  EXPECT_EQ(even_grain(5, 9, 8), 1);
+  std::mt19937 random(test::run_seed());
+  for (int round = 0; round < 1000; ++round) {
+    const int64_t items = 1 + int64_t(random() % 3000), members = 1 + int64_t(random() % 64);
+    const int64_t most = 1 + int64_t(random() % 8), grain = even_grain(items, members, most);
+    ASSERT_GE(grain, 1);
+    ASSERT_LE(grain, most);
+    const int64_t pieces = (items + grain - 1) / grain, least = (items + members - 1) / members;
+    EXPECT_LE(double((pieces + members - 1) / members * grain), 1.02 * double(least)) << items << " for " << members;
+  }
+}
+
 TEST(WorkRanges, OwnRangeFirstAndInOnePiece) {
   WorkRanges ranges(3);
   ranges.reset(18, 2);

@@ -262,8 +262,11 @@ void quantize_groups(const float* x, int64_t columns, const IntegerActivations& 
   for (int64_t first = 0; first < groups; first += kLanes) {
     const int64_t count = groups - first < kLanes ? groups - first : kLanes;
     alignas(64) float largest[kLanes] = {}, scales[kLanes], inverses[kLanes];
-    for (int64_t g = 0, at = first * Group; g < count; ++g, at += Group)
+    for (int64_t g = 0, at = first * Group; g < count; ++g, at += Group) {
+      // Another thread may have written what comes next: its cache answers slowly, but many at a time.
+      for (int64_t i = 0; i < Group; i += kLanes) __builtin_prefetch(x + at + kLanes * Group + i);
       largest[g] = largest_of(x + at, columns - at, Group);
+    }
     (Lanes::load(largest) / steps).store(scales);
     (steps / Lanes::load(largest)).store(inverses);
     for (int64_t g = 0, at = first * Group; g < count; ++g, at += Group) {

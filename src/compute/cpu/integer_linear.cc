@@ -14,8 +14,6 @@ constexpr int64_t kChunkRows = 256;
 constexpr int64_t kBlockColumns = 1024;
 // Panels whose partial sums wait in L2 while one block of activations serves them all.
 constexpr int kGroupPanels = 8;
-// Groups of panels a thread should get at least, so that the last ones end together.
-constexpr int64_t kGroupsAThread = 4;
 // Every member quantizes so few rows and values for itself rather than wait for the others.
 constexpr int64_t kOwnRows = 16, kOwnValues = 16384;
 constexpr int64_t kValuesAtOnce = 4096;  // quantized by one member between two looks at what is left
@@ -117,16 +115,18 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
   chunk.block_groups = chunk.single ? w.layout.groups() : kBlockColumns / w.format.group;
   const bool own = in.rows <= std::clamp<int64_t>(kOwnValues / w.columns, 1, kOwnRows);
   IntegerActivations shared = activations(shared_, 0, in.rows, w.columns, w.format.group);
-  if (!own)
-    team_.parallel_for(in.rows, std::max<int64_t>(1, kValuesAtOnce / w.columns),
-                       [&](int64_t begin, int64_t end, int member) {
-                         for (int64_t row = begin; row < end; ++row)
-                           quantize_row(chunk, row, shared.at(0, row), member);
-                       });
+  if (!own) {
+    // Neighbouring rows share the lines of their scales and sums: each member takes its own in one piece.
+    ranges_.reset(in.rows, std::max<int64_t>(1, kValuesAtOnce / w.columns));
+    team_.share([&](int member) {
+      while (const WorkRanges::Piece piece = ranges_.claim(member))
+        for (int64_t row = piece.begin; row < piece.end; ++row) quantize_row(chunk, row, shared.at(0, row), member);
+    });
+  }
 
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
   const int64_t most = chunk.single ? 1 : chunk.gated() ? group_panels_ / 2 : group_panels_;
-  ranges_.reset(items, std::clamp<int64_t>(items / (team_.size() * kGroupsAThread), 1, most));
+  ranges_.reset(items, even_grain(items, team_.size(), most));
   team_.share([&](int member) {
     IntegerActivations a = shared;
     if (own) {

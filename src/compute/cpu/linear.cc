@@ -12,8 +12,6 @@ namespace {
 constexpr int64_t kChunkRows = 256;
 // Panels whose partial sums wait in L2 while one block of activations serves them all.
 constexpr int kGroupPanels = 8;
-// Groups a thread should get at least, so that the last ones end together.
-constexpr int64_t kGroupsAThread = 4;
 // Columns that a tile product goes on for before its sums pass through memory: the activations of two tiles (20 KiB
 // with two terms) and a panel's weights (10 KiB) stay in L1. Measured on one thread of Granite Rapids, 256 rows of
 // 4096, two terms, per cent of the bf16 register peak: 96 columns 52, 128 57, 160 62, 192 61, 256 55, 384 43.
@@ -207,7 +205,7 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
   const int64_t outputs = gated ? w.panels / 2 : w.panels;  // in panels
   const Streams streams(outputs, shape.streamed() ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
   const int64_t most = shape.streamed() || shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
-  ranges_.reset(streams.items(), std::clamp<int64_t>(streams.items() / (team_.size() * kGroupsAThread), 1, most));
+  ranges_.reset(streams.items(), even_grain(streams.items(), team_.size(), most));
   team_.share([&](int member) {
     Scratch scratch = scratch_of(member);
     if (shape.single()) prepare(in, shape, 0, scratch);

@@ -9,6 +9,19 @@
 
 namespace updraft::compute::cpu {
 
+// Items that one piece should hold, at most `most`: every member finds a few pieces, so that all end together, and no
+// member has over 2 % more to do than it must.
+inline int64_t even_grain(int64_t items, int64_t members, int64_t most) {
+  constexpr int64_t kPiecesAMember = 4;
+  const auto largest_share = [&](int64_t grain) {
+    const int64_t pieces = (items + grain - 1) / grain;
+    return (pieces + members - 1) / members * grain;
+  };
+  int64_t grain = std::clamp<int64_t>(items / (members * kPiecesAMember), 1, most);
+  while (grain > 1 && largest_share(grain) * 50 > largest_share(1) * 51) --grain;
+  return grain;
+}
+
 class WorkRanges {
  public:
   explicit WorkRanges(int members) : ranges_(size_t(members)) {}
