@@ -126,7 +126,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
 
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
   const int64_t most = chunk.single ? 1 : chunk.gated() ? group_panels_ / 2 : group_panels_;
-  ranges_.reset(items, even_grain(items, team_.size(), most));
+  ranges_.reset(items, most);
   team_.share([&](int member) {
     IntegerActivations a = shared;
     if (own) {

@@ -205,7 +205,7 @@ void Linear::multiply_chunk(const CpuMatrix& w, const LinearInput& in, const Lin
   const int64_t outputs = gated ? w.panels / 2 : w.panels;  // in panels
   const Streams streams(outputs, shape.streamed() ? kernels_.stream_panels(shape.tokens(0)) / (gated ? 2 : 1) : 1);
   const int64_t most = shape.streamed() || shape.single() ? 1 : gated ? group_panels_ / 2 : group_panels_;
-  ranges_.reset(streams.items(), even_grain(streams.items(), team_.size(), most));
+  ranges_.reset(streams.items(), most);
   team_.share([&](int member) {
     Scratch scratch = scratch_of(member);
     if (shape.single()) prepare(in, shape, 0, scratch);
