@@ -78,7 +78,8 @@ int64_t first_page_seen(const AttentionSpec& spec, int64_t position) {
 
 // Blocks small enough that every thread finds a few; tile shapes and blocks change no bit.
 int64_t choose_block_pairs(int64_t pairs_of_all_heads, int threads) {
-  return std::clamp<int64_t>(ceil_div(pairs_of_all_heads, 4 * threads) / 12 * 12, 12, kBlockPairs);
+  constexpr int64_t kTwoTiles = 12;
+  return std::clamp(ceil_div(pairs_of_all_heads, 4 * threads) / kTwoTiles * kTwoTiles, kTwoTiles, kBlockPairs);
 }
 
 // Spans that one item walks through: the longer, the seldomer a thread starts cold, yet every thread finds a few.

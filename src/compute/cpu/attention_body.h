@@ -135,11 +135,11 @@ inline void take_query(const AttendTask& task, int64_t pair_in_block, const Scra
 // Reads: each page's K and V once per kBlockPairs pairs; 4 head_dim flop per pair and key; q and states stay in L2.
 // Mistral-7B's shape (32 query heads, 8 key/value heads of 128, F16), 2 cores of a Granite Rapids class Xeon, AVX-512:
 //   256 rows at context 32768: 251 GFLOP/s, 93 % of the measured multiply-add peak of 271; at context 256: 139.
-// 2 cores of Emerald Rapids, 256 rows at context 256: F16 186, int8 247 (129 and 162 while exp underflowed for what is
-//   hidden, see times_power_of_two()).
-// 2 cores of an Emerald Rapids class Xeon, AVX-512 VNNI, quiet: one row at context 32768, two threads, in turns with a
-//   plain read of the same memory: F16 85 %, int8 79 %. The loops alone, from the second-level cache, 1 thread: int8 24
-//   GB/s, where memory gives 17; 1,280 of a page's some 1,800 cycles are multiply-adds and widening on two ports. What
+// 2 cores of an Emerald Rapids class Xeon, AVX-512 VNNI, quiet:
+//   256 rows at context 256: F16 186, int8 247 (129 and 162 while exp underflowed for what is hidden).
+//   One row at context 32768, two threads, in turns with a plain read of the same memory: F16 85 %, int8 79 %.
+//   The loops alone, from the second-level cache, 1 thread: int8 24 GB/s, where memory gives 17; 1,280 of a page's
+//   some 1,800 cycles are multiply-adds and widening on two ports. What
 //   is left: while a page's softmax computes, the memory's queue runs empty (a bare loop over the same rows reaches
 //   93 %, with a pause as long as the softmax 80 to 90 %).
 // Guarded by tests/compute/attention_test.cc; measured by benchmarks/attention_benchmark.cc.
