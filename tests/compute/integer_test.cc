@@ -11,8 +11,21 @@
 #include "compute/cpu/integer_packing.h"
 #include "tests/compute/contract.h"
 
+namespace updraft::test {
+const compute::cpu::IntegerKernels* integer_amx_with_emulated_tiles();  // emulated_tiles.cc
+}
+
 namespace updraft::compute {
 namespace {
+
+// What this processor can run, and AMX's kernels wherever their tiles can be emulated.
+std::vector<const cpu::IntegerKernels*> all_integer_kernels() {
+  std::vector<const cpu::IntegerKernels*> tables = cpu::available_integer_kernels();
+  const auto is_vnni = [](const cpu::IntegerKernels* table) { return table->name == std::string("avx512vnni"); };
+  const cpu::IntegerKernels* emulated = test::integer_amx_with_emulated_tiles();
+  if (emulated != nullptr && std::any_of(tables.begin(), tables.end(), is_vnni)) tables.push_back(emulated);
+  return tables;
+}
 
 std::vector<QuantizedFormat> all_formats() {
   std::vector<QuantizedFormat> formats;
@@ -116,7 +129,7 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
   test::Random random(300);
   ThreadTeam team(1);
   cpu::HugeArena arena;
-  const auto tables = cpu::available_integer_kernels();
+  const auto tables = all_integer_kernels();
   for (const QuantizedFormat& format : all_formats())
     for (int round = 0; round < 4; ++round) {
       Panel panel;

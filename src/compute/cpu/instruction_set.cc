@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cstring>
 #include <fstream>
+#include <string_view>
 
 #include "base/error.h"
+#include "compute/cpu/prefetch_distance.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -39,6 +42,17 @@ uint64_t saved_state() {
   uint32_t low = 0, high = 0;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (uint64_t(high) << 32) | low;
+}
+
+// Hygon's processors are AMD's first Zen.
+bool made_by_amd() {
+  const Registers zero = cpuid(0, 0);
+  char vendor[12];
+  std::memcpy(vendor, &zero.ebx, 4);
+  std::memcpy(vendor + 4, &zero.edx, 4);
+  std::memcpy(vendor + 8, &zero.ecx, 4);
+  const std::string_view name(vendor, sizeof vendor);
+  return name == "AuthenticAMD" || name == "HygonGenuine";
 }
 
 constexpr uint64_t kYmmState = 0x6;
@@ -114,6 +128,8 @@ std::vector<InstructionSet> find_instruction_sets() {
   const IntegerKernels* integers = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
   if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, integers});
   add_wide(sets, integers);
+  if (made_by_amd())
+    for (InstructionSet& set : sets) set.products_to_ask_ahead = kProductsToAskAheadOnAmd;
   return sets;
 }
 

@@ -15,6 +15,9 @@ struct InstructionSet {
   const Kernels* kernels = nullptr;
   const TileKernels* tiles = nullptr;  // null: no tile instructions
   const IntegerKernels* integers = nullptr;
+  // Weights from memory are asked for ahead where a line of them takes at least so many vector products; where it takes
+  // fewer, what the processor fetches by itself is better left alone (prefetch_distance.h).
+  int products_to_ask_ahead = 0;
 };
 
 // Every set this process can run, slowest first; all but tile sets give the same bits. Empty on a processor too old.

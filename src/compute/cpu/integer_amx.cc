@@ -1,6 +1,6 @@
 // Integer products on tile registers (AMX) for many tokens; few tokens go to the AVX-512 VNNI table. The layouts are
-// tiles already: a step of 64 columns of 16 rows is one KiB in memory (8-bit; 4-bit weights are widened first), and 16
-// tokens of a group lie `group` bytes apart. Numerics: integer_kernels.h.
+// tiles already: a step of 64 columns of 16 rows is every other line of two KiB (8-bit; 4-bit weights are widened
+// first), and 16 tokens of a group lie `group` bytes apart. Numerics: integer_kernels.h.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kTileRows = 16;
 constexpr int kPairTokens = 2 * kTileRows;
+constexpr int kLineStride = 128;                               // from a half's line to its next
 constexpr int64_t kTokenBytes = kPanelRows * sizeof(int32_t);  // of a token's sums
 // Columns that all tokens take in turn: 32 KiB of widened weights stay in L1 or close.
 constexpr int64_t kBlockColumns = 1024;
@@ -60,7 +61,7 @@ struct Scaling {
 struct Pair {
   QuantizedFormat format;
   const uint8_t* headers = nullptr;  // block of the first group, header_stride apart
-  const uint8_t* tiles = nullptr;    // bytes [step][half][quad][16][4], tile_stride apart
+  const uint8_t* tiles = nullptr;    // bytes [step][quad][half][16][4], tile_stride apart
   int64_t header_stride = 0, tile_stride = 0;
   int64_t groups = 0, last_columns = 0;
   IntegerActivations a;
@@ -153,11 +154,11 @@ void multiply_pair(const Pair p) {  // a copy, which no store through a pointer 
       const int8_t* mine = a + s * step;
       if (p.stream_bytes > 0)
         for (int64_t i = 0; i < step * kPanelRows; i += 64) __builtin_prefetch(weights + p.stream_bytes + i, 0, 2);
-      _tile_loadd(6, weights, 64);
+      _tile_loadd(6, weights, kLineStride);
       _tile_loadd(4, mine, stride);
       _tile_dpbsud(0, 4, 6);
       scale_some();
-      _tile_loadd(7, weights + step * 16, 64);
+      _tile_loadd(7, weights + 64, kLineStride);
       _tile_dpbsud(1, 4, 7);
       scale_some();
       if (kTiles == 2) {
@@ -181,10 +182,11 @@ void multiply_pair(const Pair p) {  // a copy, which no store through a pointer 
 }
 
 // 4-bit weights of one group as bytes: line i of a half holds quad i and, in the high nibbles, quad i + quads / 2.
+// `lines`: of both halves.
 void widen_group(const uint8_t* from, int64_t columns, int64_t step, uint8_t* to) {
   const __m512i mask = _mm512_set1_epi8(15);
-  const int64_t lines = step / 8;
-  for (int64_t half = 0; half < 2 * columns / step; ++half, to += lines * 64)
+  const int64_t lines = step / 4;
+  for (int64_t k = 0; k < columns; k += step, to += lines * 64)
     for (int64_t line = 0; line < lines; ++line, from += 64, to += 64) {
       const __m512i both = _mm512_loadu_si512(from);
       _mm512_store_si512(to, _mm512_and_si512(both, mask));

@@ -321,10 +321,12 @@ UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns,
   const auto add_line = [&](int64_t k, int line) UPDRAFT_INLINE {
     Bytes bytes[Halves];
     unroll<Halves>([&](auto h) UPDRAFT_INLINE {
-      const uint8_t* place = weights + (h * kLines + line) * 64;
+      const uint8_t* place = weights + (line * 2 + h) * 64;
       bytes[h] = Bytes::load(place);
-      __builtin_prefetch(place + near_bytes, 0, 3);
-      __builtin_prefetch(place + far_bytes, 0, 2);
+      if (far_bytes != 0) {
+        __builtin_prefetch(place + near_bytes, 0, 3);
+        __builtin_prefetch(place + far_bytes, 0, 2);
+      }
     });
     add(Index<0>(), k + 4 * line, bytes);
     if constexpr (Bits == 4) add(Index<kLines>(), k + 4 * line, bytes);
@@ -379,9 +381,7 @@ UPDRAFT_INLINE inline void add_group(const QuantizedFormat& format, const uint8_
 
 template <int Bits, int Group, int Tokens>
 void multiply_tokens(const IntegerProduct p) {  // a copy, which no store through a pointer can change
-  constexpr int Quads = quads_of(Group);
   constexpr int kHalves = Tokens <= 2 ? 2 : Tokens <= kIntegerTokens ? kIntegerHalves : 1;
-  constexpr int64_t kHalfBytes = Quads * 64 * Bits / 8;
   const bool has_offsets = p.format.offset != Offset::kNone;
   const int64_t header = has_offsets ? 128 : 64, block_bytes = header + Group * 32 * Bits / 8;
   const int32_t start = kCentre<Bits> - (has_offsets ? 0 : p.format.middle());
@@ -389,15 +389,17 @@ void multiply_tokens(const IntegerProduct p) {  // a copy, which no store throug
   for (int64_t g = 0; g < p.groups; ++g) {
     const uint8_t* block = p.weights + g * block_bytes;
     const IntegerActivations a = p.a.at(g, 0);
-    __builtin_prefetch(block + p.near_bytes, 0, 3);
-    __builtin_prefetch(block + p.far_bytes, 0, 2);
+    if (p.far_bytes != 0) {
+      __builtin_prefetch(block + p.near_bytes, 0, 3);
+      __builtin_prefetch(block + p.far_bytes, 0, 2);
+    }
     for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : Group;
     const TokenTerms<Tokens> terms(a, start, has_offsets);
     for (int half = 0; half < 2; half += kHalves) {
       Ints sums[kHalves * Tokens];
       unroll<kHalves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Ints::broadcast(terms.starts[i % Tokens]); });
-      add_products<Bits, Group, kHalves, Tokens>(block + header + half * kHalfBytes, columns, a.integers, p.near_bytes,
+      add_products<Bits, Group, kHalves, Tokens>(block + header + half * 64, columns, a.integers, p.near_bytes,
                                                  p.far_bytes, sums);
       unroll<kHalves>([&](auto h) UPDRAFT_INLINE {
         add_group<Tokens>(p.format, block, half + h, a.scales, terms, sums + h * Tokens, p.first && g == 0, p.y);

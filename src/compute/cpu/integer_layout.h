@@ -2,10 +2,11 @@
 // group; a block is
 //   scales   [32] 16-bit
 //   offsets  [32] 16-bit, if the format has any
-//   weights  [step of 64 columns (32 where the group is 32)][half of 16 rows][quad of columns][16 rows][4 columns]
-// so that 64 bytes are one quad of 16 rows: one operand of a four-way byte product, one row of an AMX tile. Weights are
-// the unsigned integers of the format. With 4 bits, line i of a half holds quad i in the low and quad i + quads / 2 in
-// the high nibbles. A row's last group has as many steps as it needs, the rest of the last step is zeros.
+//   weights  [step of 64 columns (32 where the group is 32)][quad of columns][half of 16 rows][16 rows][4 columns]
+// so that 64 bytes are one quad of 16 rows: one operand of a four-way byte product, one row of an AMX tile; and both
+// halves lie in the order in which few tokens read them, which some processors can then fetch by themselves. Weights
+// are the unsigned integers of the format. With 4 bits, line i of a half holds quad i in the low and quad i + quads / 2
+// in the high nibbles. A row's last group has as many steps as it needs, the rest of the last step is zeros.
 #pragma once
 
 #include "base/quantized_rows.h"
@@ -44,7 +45,7 @@ struct IntegerLayout {
   Place place(int64_t k, int row) const {
     const int64_t quads = step() / 4, lines = format.bits == 4 ? quads / 2 : quads;
     const int64_t quad = k % step() / 4, line = quad % lines;
-    const int64_t byte = ((k / step() * 2 + row / 16) * lines + line) * 64 + row % 16 * 4 + k % 4;
+    const int64_t byte = ((k / step() * lines + line) * 2 + row / 16) * 64 + row % 16 * 4 + k % 4;
     return {byte, quad >= lines};
   }
 };

@@ -48,6 +48,7 @@ struct IntegerLinear::Group {
 IntegerLinear::IntegerLinear(const InstructionSet& set, ThreadTeam& team)
     : kernels_(*set.integers),
       floats_(set.kernels->linear),
+      products_to_ask_ahead_(set.products_to_ask_ahead),
       team_(team),
       ranges_(team.size()),
       chunk_rows_(kChunkRows),
@@ -179,10 +180,10 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
                                                 : chunk.w.panel_at(group.panels[0]) +
                                                       std::min(g + p.groups, groups - 1) * layout.block_bytes();
       p.ahead_bytes = round_up(p.groups * layout.block_bytes() / chunk.tiles, 64);
-      if (chunk.single) {
+      if (chunk.single) p.ahead_bytes = 0;
+      if (chunk.single && chunk.in.rows * 8 / layout.format.bits >= products_to_ask_ahead_) {
         p.near_bytes = kNearBytes;
         p.far_bytes = kFarBytes;
-        p.ahead_bytes = 0;
       }
       for (int64_t tile = 0; tile < chunk.tiles; ++tile) {
         const int64_t t = chunk.first(tile);

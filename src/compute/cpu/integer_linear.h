@@ -38,6 +38,7 @@ class IntegerLinear {
 
   const IntegerKernels& kernels_;
   const LinearKernels& floats_;
+  const int products_to_ask_ahead_;
   ThreadTeam& team_;
   WorkRanges ranges_;
   int64_t chunk_rows_, group_panels_;

@@ -29,7 +29,8 @@ struct StreamProduct {
   const float* x = nullptr;
   int tokens = 0;
   bool first = true;
-  bool from_memory = true;  // asks ahead for what follows each panel
+  bool from_memory = true;  // else from a cache
+  bool ask_ahead = true;    // from memory: for what follows each panel
   float* y = nullptr;
   int64_t y_stride = 0;  // floats from one panel's sums to the next one's
 };

@@ -114,6 +114,7 @@ struct Linear::Group {
 Linear::Linear(const InstructionSet& set, int terms, ThreadTeam& team)
     : kernels_(set.kernels->linear),
       tiles_(set.tiles),
+      products_to_ask_ahead_(set.products_to_ask_ahead),
       terms_(terms),
       team_(team),
       ranges_(team.size()),
@@ -293,6 +294,7 @@ void Linear::stream_panels(const CpuMatrix& w, const Group& group, const Shape& 
       p.tokens = shape.tokens(tile);
       p.x = shape.single() ? scratch.activations : shared_.as<float>() + shape.floats_at(k, tile);
       p.from_memory = tile == 0;
+      p.ask_ahead = p.tokens * 4 / w.element_bytes() >= products_to_ask_ahead_;
       p.y = scratch.partial + shape.first(tile) * kPanelRows;
       kernels_.stream(dtype_of(w.packing), p);
     }

@@ -66,6 +66,7 @@ class Linear {
 
   const LinearKernels& kernels_;
   const TileKernels* tiles_;
+  const int products_to_ask_ahead_;
   const int terms_;
   ThreadTeam& team_;
   WorkRanges ranges_;

@@ -31,8 +31,9 @@ constexpr int stream_panels(int tokens) { return tokens == 1 ? 2 : 1; }
 #endif
 
 // y[panel][t][half * 16 ...] = (first ? 0 : y) + one chain over `block` values of k, for Halves x 16 of 32 rows of each
-// of some panels, from w[panel] on. Streamed: weights come from memory, as many streams as there are panels.
-template <class T, int Tokens, int Halves, int Panels, bool Streamed>
+// of some panels, from w[panel] on. Ahead: weights come from memory and are asked for, as many streams as there are
+// panels.
+template <class T, int Tokens, int Halves, int Panels, bool Ahead>
 UPDRAFT_INLINE inline void chain(const T* const* w, int64_t block, const float* x, bool first, float* y,
                                  int64_t y_stride) {
   constexpr int64_t kStep = kPanelRows * sizeof(T), kLine = 64;
@@ -45,7 +46,7 @@ UPDRAFT_INLINE inline void chain(const T* const* w, int64_t block, const float* 
   for (int64_t k = 0; k < block; ++k) {
     unroll<Panels>([&](auto p) UPDRAFT_INLINE {
       const T* here = reinterpret_cast<const T*>(place[p] + k * kStep);
-      if constexpr (Streamed)
+      if constexpr (Ahead)
         unroll<int(kStep / kLine)>([&](auto line) UPDRAFT_INLINE {
           __builtin_prefetch(place[p] + k * kStep + line * kLine + kNearBytes / Panels, 0, 3);
           __builtin_prefetch(place[p] + k * kStep + line * kLine + kFarBytes / Panels, 0, 2);
@@ -72,11 +73,11 @@ UPDRAFT_INLINE inline void chain(const T* const* w, int64_t block, const float* 
   });
 }
 
-template <class T, int Tokens, int Panels, bool Streamed>
+template <class T, int Tokens, int Panels, bool Ahead>
 UPDRAFT_INLINE inline void chains(const T* const* w, int64_t block, const float* x, bool first, float* y,
                                   int64_t y_stride) {
   constexpr int kHalves = panel_halves(Tokens);
-  chain<T, Tokens, kHalves, Panels, Streamed>(w, block, x, first, y, y_stride);
+  chain<T, Tokens, kHalves, Panels, Ahead>(w, block, x, first, y, y_stride);
   if constexpr (kHalves == 1) {
     const T* others[Panels];
     unroll<Panels>([&](auto p) UPDRAFT_INLINE { others[p] = w[p] + 16; });
@@ -89,27 +90,35 @@ void tile_of(const float* w, int64_t block, const float* x, bool first, float* y
   chains<float, Tokens, 1, false>(&w, block, x, first, y, 0);
 }
 
-template <class T, int Tokens, int Panels, bool Streamed>
+template <class T, int Tokens, int Panels, bool Ahead>
 UPDRAFT_INLINE inline void stream_some(const StreamProduct& p, int from) {
   const T* w[Panels];
   for (int64_t k = 0; k < p.columns; k += kBlock) {
     const int64_t block = p.columns - k < kBlock ? p.columns - k : kBlock;
     unroll<Panels>([&](auto i) UPDRAFT_INLINE { w[i] = static_cast<const T*>(p.panels[from + i]) + k * kPanelRows; });
-    chains<T, Tokens, Panels, Streamed>(w, block, p.x + k * Tokens, p.first && k == 0, p.y + from * p.y_stride,
-                                        p.y_stride);
+    chains<T, Tokens, Panels, Ahead>(w, block, p.x + k * Tokens, p.first && k == 0, p.y + from * p.y_stride,
+                                     p.y_stride);
   }
+}
+
+template <class T, int Tokens, bool Ahead>
+void stream_from_memory(const StreamProduct& p) {
+  constexpr int kTogether = stream_panels(Tokens);
+  int i = 0;
+  if constexpr (kTogether > 1)
+    for (; i + kTogether <= p.count; i += kTogether) stream_some<T, Tokens, kTogether, Ahead>(p, i);
+  for (; i < p.count; ++i) stream_some<T, Tokens, 1, Ahead>(p, i);
 }
 
 template <class T, int Tokens>
 void stream_of(const StreamProduct& p) {
-  constexpr int kTogether = stream_panels(Tokens);
-  int i = 0;
   if (!p.from_memory) {
-    for (; i < p.count; ++i) stream_some<T, Tokens, 1, false>(p, i);
+    for (int i = 0; i < p.count; ++i) stream_some<T, Tokens, 1, false>(p, i);
+  } else if (p.ask_ahead) {
+    stream_from_memory<T, Tokens, true>(p);
+  } else {
+    stream_from_memory<T, Tokens, false>(p);
   }
-  if constexpr (kTogether > 1)
-    for (; i + kTogether <= p.count; i += kTogether) stream_some<T, Tokens, kTogether, true>(p, i);
-  for (; i < p.count; ++i) stream_some<T, Tokens, 1, true>(p, i);
 }
 
 // Calls f(Index<tokens>) for a number of tokens known only at run time.

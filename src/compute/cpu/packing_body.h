@@ -194,13 +194,16 @@ inline void pack_integers(const uint8_t* from, int64_t row_bytes, int64_t column
                           uint8_t* to) {
   const int64_t step = IntegerLayout::step_columns(format.group);
   const int quads = int(step / 4), lines = format.bits == 4 ? quads / 2 : quads;
-  for (int64_t k = 0; k < columns; k += step)
-    for (int half = 0; half < 2; ++half) {
-      Words quad[kSide];  // the first `quads` of them
-      turn(reinterpret_cast<const char*>(from) + half * kSide * row_bytes + k, row_bytes, quad);
-      for (int line = 0; line < lines; ++line, to += 64)
-        put(format.bits == 4 ? nibbles(quad[line], quad[line + lines]) : quad[line], to);
+  for (int64_t k = 0; k < columns; k += step) {
+    const Columns quad(reinterpret_cast<const char*>(from) + k, row_bytes);  // the first `quads` of them
+    const auto line_of = [&](const Words* half, int line) UPDRAFT_INLINE {
+      return format.bits == 4 ? nibbles(half[line], half[line + lines]) : half[line];
+    };
+    for (int line = 0; line < lines; ++line, to += 128) {
+      put(line_of(quad.upper, line), to);
+      put(line_of(quad.lower, line), to + 64);
     }
+  }
 }
 
 }  // namespace updraft::compute::cpu::UPDRAFT_ISA

@@ -1,0 +1,26 @@
+// The kernels of integer_amx.cc on tiles in plain loops, for every processor with AVX-512 VNNI. Null where this build
+// has not the rest of what they need.
+#if defined(__AVX512VNNI__)
+
+#include "tests/compute/tile_emulation.h"
+
+#define integer_amx integer_amx_with_emulated_tiles
+#include "compute/cpu/integer_amx.cc"
+#undef integer_amx
+
+namespace updraft::test {
+const compute::cpu::IntegerKernels* integer_amx_with_emulated_tiles() {
+  return &compute::cpu::integer_amx_with_emulated_tiles();
+}
+}  // namespace updraft::test
+
+#else
+
+namespace updraft::compute::cpu {
+struct IntegerKernels;
+}
+namespace updraft::test {
+const compute::cpu::IntegerKernels* integer_amx_with_emulated_tiles() { return nullptr; }
+}  // namespace updraft::test
+
+#endif
