@@ -88,7 +88,7 @@ struct Panel {
       for (int64_t g = 0; g < groups; g += groups_at_once) {
         cpu::IntegerProduct p;
         p.format = layout.format;
-        p.weights = matrix->block_at(0, g);
+        p.weights = matrix->panel_at(0) + g * layout.block_bytes();
         p.groups = std::min(groups_at_once, groups - g);
         p.last_columns = layout.padded_columns(g + p.groups - 1);
         p.a = a.at(g, t);
@@ -144,25 +144,6 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
           ASSERT_TRUE(same_bits(panel.product(*table, at_once), defined))
               << table->name << ", " << name(format) << ", " << columns << " columns, " << panel.x.size() << " tokens, "
               << at_once << " groups at once";
-    }
-}
-
-// Blocks fill the memory of all panels, each byte once; the groups of a turn follow each other, and so do the panels.
-TEST(IntegerLayoutTest, BlocksOfPanelsThatTakeTurnsFillTheMemory) {
-  test::Random random(307);
-  for (const QuantizedFormat& format : all_formats())
-    for (int together : {1, 2, 4}) {
-      const cpu::IntegerLayout layout{format, random.integer(1, 5000), together};
-      const int64_t panels = together * random.integer(1, 3);
-      int64_t end = 0;
-      for (int64_t first = 0; first < panels; first += together)
-        for (int64_t turn = 0; turn < layout.groups(); turn += layout.turn_groups())
-          for (int64_t panel = first; panel < first + together; ++panel)
-            for (int64_t g = turn; g < std::min(turn + layout.turn_groups(), layout.groups()); ++g) {
-              ASSERT_EQ(layout.offset(panel, g), end) << name(format) << ", panel " << panel << ", group " << g;
-              end += layout.header_bytes() + layout.weight_bytes(layout.padded_columns(g));
-            }
-      ASSERT_EQ(end, panels * layout.panel_bytes()) << name(format);
     }
 }
 
@@ -381,47 +362,6 @@ TEST_P(IntegerContract, WhatWasPackedReadsBackAsDequantized) {
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t k = 0; k < columns; ++k)
         ASSERT_EQ(got[size_t(r)][size_t(k)], p.values[size_t(r * columns + k)]) << name(format) << ", row " << r;
-  }
-}
-
-// Which panels take turns depends on the number of threads; the bits do not.
-TEST_P(IntegerContract, PanelsThatTakeTurnsGiveTheSameBits) {
-  if (GetParam().machine == "reference") GTEST_SKIP() << "the reference machine has no panels";
-  test::Random random(308);
-  const auto formats = all_formats();
-  for (int round = 0; round < 3; ++round) {
-    const QuantizedFormat format = formats[size_t(random.integer(0, int64_t(formats.size()) - 1))];
-    const int64_t columns = random.integer(2049, 3200), half = 512, rows = random.integer(1, 40);
-    const Product p = random_product(random, format, {half, half}, columns, false);
-    const FloatRows x_rows = random_rows(random, rows, columns), y_rows = random_rows(random, rows, 2 * half);
-    const RandomNorm norm(random, columns);
-    StepInputs in = plain_step(rows);
-    for (int32_t& id : in.ids) id = int32_t(random.integer(0, 2 * half - 1));
-    std::vector<FloatRows> results;
-    for (int threads : {1, 5}) {
-      cpu::HugeArena arena;
-      ThreadTeam team(threads);
-      const auto matrix = cpu::pack_integers(p.source, *cpu::available_kernels().front(), arena, team);
-      ASSERT_EQ(matrix->layout.together, threads == 1 ? 4 : 1);
-      MachineOptions options = GetParam().options;
-      options.threads = threads;
-      const std::unique_ptr<Machine> machine = make_machine(GetParam().machine, options);
-      const Weight w = machine->pack(p.source, packing_of(format));
-      const Norm packed = norm.on(*machine);
-      const Rows x = write(*machine, x_rows, columns), y = write(*machine, y_rows, 2 * half),
-                 hidden = machine->allocate_rows(rows, half), row = machine->allocate_rows(rows, columns);
-      run_step(*machine, in, [&] {
-        machine->project_add(in, x, w, y);
-        machine->gated_project(in, x, packed, w, hidden);
-        machine->embed(in, w, row);
-      });
-      for (const Rows& from : {y, hidden, row}) results.push_back(read(*machine, from, rows));
-    }
-    for (size_t i = 0; i < 3; ++i)
-      ASSERT_EQ(results[i], results[3 + i]) << name(format) << ", " << rows << " rows of " << columns << ", verb " << i;
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t k = 0; k < columns; ++k)
-        ASSERT_EQ(results[2][size_t(r)][size_t(k)], p.values[size_t(in.ids[size_t(r)] * columns + k)]) << name(format);
   }
 }
 

@@ -17,10 +17,9 @@ TEST(WorkRanges, EveryItemOnceForRandomSizes) {
   std::mt19937 random(test::run_seed());
   for (int round = 0; round < 200; ++round) {
     const int members = 1 + int(random() % 9);
-    const int64_t items = int64_t(random() % 100), most = 1 + int64_t(random() % 8),
-                  multiple = 1 + int64_t(random() % 8);
+    const int64_t items = int64_t(random() % 100), most = 1 + int64_t(random() % 8);
     WorkRanges ranges(members);
-    ranges.reset(items, most, multiple);
+    ranges.reset(items, most);
     std::vector<int> given(size_t(items), 0);
     for (int left = members; left > 0;) {
       const WorkRanges::Piece piece = ranges.claim(int(random() % unsigned(members)));
@@ -41,17 +40,6 @@ TEST(WorkRanges, OwnRangeFirstInPiecesThatBecomeSmall) {
   std::vector<int64_t> begins;
   for (int i = 0; i < 5; ++i) begins.push_back(ranges.claim(1).begin);
   EXPECT_EQ(begins, (std::vector<int64_t>{9, 13, 16, 17, 18})) << "of 9 to 17, then the next member's";
-}
-
-TEST(WorkRanges, RangesBeginAtMultiples) {
-  WorkRanges ranges(3);
-  ranges.reset(30, 4, 4);  // seven fours and two
-  EXPECT_EQ(ranges.claim(0).begin, 0);
-  EXPECT_EQ(ranges.claim(1).begin, 8);
-  EXPECT_EQ(ranges.claim(2).begin, 16);
-  int64_t last = 0;
-  while (const WorkRanges::Piece piece = ranges.claim(2)) last = std::max(last, piece.end);
-  EXPECT_EQ(last, 30);
 }
 
 TEST(WorkRanges, EveryItemOnceWithThreadsAgainAndAgain) {

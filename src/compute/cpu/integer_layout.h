@@ -3,15 +3,11 @@
 //   scales   [32] 16-bit
 //   offsets  [32] 16-bit, if the format has any
 //   weights  [step of 64 columns (32 where the group is 32)][quad of columns][half of 16 rows][16 rows][4 columns]
-// so that 64 bytes are one quad of 16 rows: one operand of a four-way byte product, one row of an AMX tile. Weights are
-// the unsigned integers of the format. With 4 bits, line i of a half holds quad i in the low and quad i + quads / 2 in
-// the high nibbles. A row's last group has as many steps as it needs, the rest of the last step is zeros.
-// Panels lie one after the other, or `together` neighbours take turns: the first kTurnColumns columns of each of them,
-// then the next columns of each. In that order several rows of activations meet them, so that memory is one stream and
-// what a turn needs of the activations stays in L1 while the panels pass.
+// so that 64 bytes are one quad of 16 rows: one operand of a four-way byte product, one row of an AMX tile; and both
+// halves lie in the order in which few tokens read them, which some processors can then fetch by themselves. Weights
+// are the unsigned integers of the format. With 4 bits, line i of a half holds quad i in the low and quad i + quads / 2
+// in the high nibbles. A row's last group has as many steps as it needs, the rest of the last step is zeros.
 #pragma once
-
-#include <algorithm>
 
 #include "base/quantized_rows.h"
 
@@ -19,13 +15,10 @@ namespace updraft::compute::cpu {
 
 // The groups that kernels know are 32, 64 and 128.
 constexpr int kLargestGroup = 128;
-// Columns of a panel that every tile of rows takes in turn: 32 KiB of 8-bit weights, they stay in L1.
-constexpr int64_t kTurnColumns = 1024;
 
 struct IntegerLayout {
   QuantizedFormat format;
   int64_t columns = 0;
-  int together = 1;  // divides the number of panels
 
   static constexpr int64_t step_columns(int group) { return group < 64 ? group : 64; }
 
@@ -42,16 +35,6 @@ struct IntegerLayout {
   int64_t panel_bytes() const {
     const int64_t last = groups() - 1;
     return last * block_bytes() + header_bytes() + weight_bytes(padded_columns(last));
-  }
-
-  int64_t turn_groups() const { return kTurnColumns / format.group; }
-  // Where the block of group g of a panel lies among all panels; the groups of a turn follow each other.
-  int64_t offset(int64_t panel, int64_t g) const {
-    const int64_t first = g / turn_groups() * turn_groups(), before = first * block_bytes();
-    const int64_t turn_bytes = std::min(turn_groups() * block_bytes(), panel_bytes() - before);
-    const int64_t neighbour = panel % together;
-    return (panel - neighbour) * panel_bytes() + together * before + neighbour * turn_bytes +
-           (g - first) * block_bytes();
   }
 
   // Where column k of row `row` of a group lies: a byte among the weights, and which half of it.

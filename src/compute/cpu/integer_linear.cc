@@ -10,6 +10,8 @@ namespace {
 
 // Rows per pass over the weights: a block of their activations fits L2 beside the panels' partial sums.
 constexpr int64_t kChunkRows = 256;
+// Columns of a panel that every tile of rows takes in turn: 32 KiB of 8-bit weights, they stay in L1.
+constexpr int64_t kBlockColumns = 1024;
 // Panels whose partial sums wait in L2 while one block of activations serves them all.
 constexpr int kGroupPanels = 8;
 // Every member quantizes so few rows and values for itself rather than wait for the others.
@@ -31,8 +33,8 @@ struct IntegerLinear::Chunk {
   const IntegerMatrix& w;
   const LinearInput& in;
   const LinearOutput& out;
-  int64_t tiles = 0, groups_at_once = 0;
-  bool single = false;  // weights are read once, from front to back
+  int64_t tiles = 0, block_groups = 0;
+  bool single = false;  // panels are read once, from front to back
 
   int64_t first(int64_t tile) const { return tile * (in.rows / tiles) + std::min(tile, in.rows % tiles); }
   bool gated() const { return out.end == LinearEnd::kGated; }
@@ -111,7 +113,7 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
   Chunk chunk{w, in, out};
   chunk.single = in.rows <= kernels_.stream_tokens;
   chunk.tiles = chunk.single ? 1 : (in.rows + kernels_.tile_tokens - 1) / kernels_.tile_tokens;
-  chunk.groups_at_once = chunk.single && w.layout.together == 1 ? w.layout.groups() : w.layout.turn_groups();
+  chunk.block_groups = chunk.single ? w.layout.groups() : kBlockColumns / w.format.group;
   const bool own = in.rows <= std::clamp<int64_t>(kOwnValues / w.columns, 1, kOwnRows);
   IntegerActivations shared = activations(shared_, 0, in.rows, w.columns, w.format.group);
   if (!own) {
@@ -124,8 +126,8 @@ void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in
   }
 
   const int64_t items = chunk.gated() ? w.panels / 2 : w.panels;
-  const int64_t most = chunk.single ? w.layout.together : chunk.gated() ? group_panels_ / 2 : group_panels_;
-  ranges_.reset(items, most, w.layout.together);
+  const int64_t most = chunk.single ? 1 : chunk.gated() ? group_panels_ / 2 : group_panels_;
+  ranges_.reset(items, most);
   team_.share([&](int member) {
     IntegerActivations a = shared;
     if (own) {
@@ -166,16 +168,17 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
                                    int member) const {
   const IntegerLayout& layout = chunk.w.layout;
   const int64_t groups = layout.groups();
-  for (int64_t g = 0; g < groups; g += chunk.groups_at_once) {
+  for (int64_t g = 0; g < groups; g += chunk.block_groups) {
     IntegerProduct p;
     p.format = layout.format;
-    p.groups = std::min(chunk.groups_at_once, groups - g);
+    p.groups = std::min(chunk.block_groups, groups - g);
     p.last_columns = layout.padded_columns(g + p.groups - 1);
     p.first = g == 0;
     for (int i = 0; i < group.count; ++i) {
-      p.weights = chunk.w.block_at(group.panels[i], g);
-      const uint8_t* next = i + 1 < group.count ? chunk.w.block_at(group.panels[i + 1], g)
-                                                : chunk.w.block_at(group.panels[0], std::min(g + p.groups, groups - 1));
+      p.weights = chunk.w.panel_at(group.panels[i]) + g * layout.block_bytes();
+      const uint8_t* next = i + 1 < group.count ? chunk.w.panel_at(group.panels[i + 1]) + g * layout.block_bytes()
+                                                : chunk.w.panel_at(group.panels[0]) +
+                                                      std::min(g + p.groups, groups - 1) * layout.block_bytes();
       p.ahead_bytes = round_up(p.groups * layout.block_bytes() / chunk.tiles, 64);
       if (chunk.single) p.ahead_bytes = 0;
       if (chunk.single && chunk.in.rows * 8 / layout.format.bits >= products_to_ask_ahead_) {

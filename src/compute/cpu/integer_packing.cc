@@ -15,29 +15,13 @@ struct Buffers {
   std::vector<uint16_t> scales, offsets;
 };
 
-// Panels that take turns (integer_layout.h), at most; a matrix of few columns gains nothing, and every thread shall
-// have several times as many panels.
-constexpr int kMostTogether = 4;
-constexpr int64_t kWideColumns = 2 * kTurnColumns, kTurnsAThread = 8;
-
-int panels_together(const PanelMatrix& matrix, int threads) {
-  if (matrix.columns <= kWideColumns) return 1;
-  const auto fits = [&](int together) {
-    return matrix.panels >= together * threads * kTurnsAThread &&
-           std::all_of(matrix.ranges.begin(), matrix.ranges.end(), [&](const PanelMatrix::Range& range) {
-             return (range.rows + kPanelRows - 1) / kPanelRows % together == 0;
-           });
-  };
-  int together = kMostTogether;
-  while (together > 1 && !fits(together)) together /= 2;
-  return together;
-}
-
-// Group g of `values` [rows, groups], 16 bits each, to a block of 32.
-void place_values(const std::vector<uint16_t>& values, int count, int64_t groups, int64_t g, uint8_t* to) {
-  uint16_t column[kPanelRows] = {};
-  for (int row = 0; row < count; ++row) column[row] = values[size_t(row * groups + g)];
-  std::memcpy(to, column, sizeof column);
+// [rows, groups] of 16-bit values to [groups] blocks of 32.
+void place_values(const std::vector<uint16_t>& values, int count, int64_t groups, int64_t block_bytes, uint8_t* to) {
+  for (int64_t g = 0; g < groups; ++g) {
+    uint16_t column[kPanelRows] = {};
+    for (int row = 0; row < count; ++row) column[row] = values[size_t(row * groups + g)];
+    std::memcpy(to + g * block_bytes, column, sizeof column);
+  }
 }
 
 class Packer {
@@ -56,12 +40,13 @@ class Packer {
     const PanelMatrix::Place place = matrix_.place(panel);
     const int64_t groups = l_.groups();
     read(place, (end - panel) * kPanelRows, b);
+    uint8_t* to = matrix_.weights.as<uint8_t>() + panel * l_.panel_bytes();
+    place_values(b.scales, place.count, groups, l_.block_bytes(), to);
+    if (l_.format.offset != Offset::kNone)
+      place_values(b.offsets, place.count, groups, l_.block_bytes(), to + 2 * kPanelRows);
     for (int64_t g = 0; g < groups; ++g) {
-      uint8_t* to = matrix_.weights.as<uint8_t>() + l_.offset(panel, g);
-      place_values(b.scales, place.count, groups, g, to);
-      if (l_.format.offset != Offset::kNone) place_values(b.offsets, place.count, groups, g, to + 2 * kPanelRows);
       kernels_.linear.pack_integers(b.padded.data() + g * l_.format.group, padded_row(), l_.padded_columns(g),
-                                    l_.format, to + l_.header_bytes());
+                                    l_.format, to + g * l_.block_bytes() + l_.header_bytes());
     }
   }
 
@@ -114,11 +99,11 @@ class Packer {
 
 void IntegerMatrix::read_row(int64_t row, float* out) const {
   int lane = 0;
-  const int64_t panel = panel_of(row, &lane);
+  const uint8_t* panel = panel_at(panel_of(row, &lane));
   uint8_t integers[kLargestGroup];
   float values[kLargestGroup];
   for (int64_t g = 0; g < layout.groups(); ++g) {
-    const uint8_t* block = block_at(panel, g);
+    const uint8_t* block = panel + g * layout.block_bytes();
     const int64_t begin = g * format.group, count = std::min<int64_t>(format.group, columns - begin);
     for (int64_t k = 0; k < count; ++k) {
       const IntegerLayout::Place place = layout.place(k, lane);
@@ -140,7 +125,7 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const K
   const int group = matrix->format.group;
   CHECK(group == 32 || group == 64 || group == kLargestGroup) << "groups of " << matrix->format.group;
   matrix->packing = packing_of(matrix->format);
-  matrix->layout = {matrix->format, matrix->columns, panels_together(*matrix, team.size())};
+  matrix->layout = {matrix->format, matrix->columns};
   const std::span<const int32_t> order = source.input_order();
   CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
   matrix->input_order.assign(order.begin(), order.end());

@@ -15,9 +15,7 @@ struct IntegerMatrix final : PanelMatrix {
   std::vector<int32_t> input_order;  // column k multiplies activation input_order[k]; empty: activation k
   HugeMemory weights;
 
-  const uint8_t* block_at(int64_t panel, int64_t g) const {
-    return weights.as<const uint8_t>() + layout.offset(panel, g);
-  }
+  const uint8_t* panel_at(int64_t panel) const { return weights.as<const uint8_t>() + panel * layout.panel_bytes(); }
   void read_row(int64_t row, float* out) const override;
 };
 

@@ -13,15 +13,14 @@ class WorkRanges {
  public:
   explicit WorkRanges(int members) : ranges_(size_t(members)) {}
 
-  // Items [0, items) in pieces of at most `most`; no member may be claiming. Ranges begin at a multiple of `multiple`.
-  void reset(int64_t items, int64_t most, int64_t multiple = 1) {
+  // Items [0, items) in pieces of at most `most`; no member may be claiming.
+  void reset(int64_t items, int64_t most) {
     most_ = most;
-    const int64_t members = int64_t(ranges_.size()), pieces = items / multiple;
-    const auto bound = [&](int64_t m) { return m == members ? items : pieces * m / members * multiple; };
+    const int64_t members = int64_t(ranges_.size());
     for (int64_t m = 0; m < members; ++m) {
       Range& range = ranges_[size_t(m)];
-      range.next.store(bound(m), std::memory_order_relaxed);
-      range.end = bound(m + 1);
+      range.next.store(items * m / members, std::memory_order_relaxed);
+      range.end = items * (m + 1) / members;
     }
   }
 
