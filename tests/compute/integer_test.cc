@@ -69,13 +69,14 @@ class RandomIntegers final : public QuantizedRowSource {
   std::vector<int32_t> order_;
 };
 
-// One panel with activations of `tokens` rows, multiplied by one table, some groups at a time.
+// One panel with activations of `tokens` rows, multiplied by one table, some groups at a time; weights are asked for
+// `ahead` bytes ahead, 0: not.
 struct Panel {
   cpu::IntegerLayout layout;
   std::shared_ptr<cpu::IntegerMatrix> matrix;
   std::vector<std::vector<float>> x;
 
-  std::vector<float> product(const cpu::IntegerKernels& kernels, int64_t groups_at_once) const {
+  std::vector<float> product(const cpu::IntegerKernels& kernels, int64_t groups_at_once, int64_t ahead) const {
     const int64_t tokens = int64_t(x.size()), stride = tokens + 32, groups = layout.groups();
     std::vector<int8_t> integers(size_t(groups * stride * layout.format.group));
     std::vector<float> scales(size_t(groups * stride)), y(size_t(stride * 32), 7.0f);
@@ -95,6 +96,8 @@ struct Panel {
         p.tokens = int(std::min(at_once, tokens - t));
         p.first = g == 0;
         p.y = y.data() + t * 32;
+        p.near_bytes = ahead;
+        p.far_bytes = 8 * ahead;
         kernels.multiply(p);
       }
     if (kernels.release != nullptr) kernels.release();
@@ -138,12 +141,13 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
       panel.matrix = cpu::pack_integers({{{source, nullptr}}}, *cpu::available_kernels().front(), arena, team);
       panel.layout = panel.matrix->layout;
       for (int64_t t = random.integer(1, 40); t > 0; --t) panel.x.push_back(hard_row(random, columns));
-      const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups());
+      const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups(), 0);
       for (const cpu::IntegerKernels* table : tables)
         for (int64_t at_once : {panel.layout.groups(), int64_t(1), int64_t(3)})
-          ASSERT_TRUE(same_bits(panel.product(*table, at_once), defined))
-              << table->name << ", " << name(format) << ", " << columns << " columns, " << panel.x.size() << " tokens, "
-              << at_once << " groups at once";
+          for (int64_t ahead : {0, 2048})
+            ASSERT_TRUE(same_bits(panel.product(*table, at_once, ahead), defined))
+                << table->name << ", " << name(format) << ", " << columns << " columns, " << panel.x.size()
+                << " tokens, " << at_once << " groups at once, asked for " << ahead << " bytes ahead";
     }
 }
 

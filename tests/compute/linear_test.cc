@@ -238,6 +238,42 @@ TEST(LinearTest, FusedMultiplyAddSetsAgreeBitForBit) {
   }
 }
 
+// From memory or from a cache, asked for ahead or not, side by side or one by one: the same sums.
+TEST(LinearTest, HowPanelsAreReadChangesNoBit) {
+  test::Random random(410);
+  for (const cpu::Kernels* kernels : cpu::available_kernels())
+    for (DType type : {DType::kF32, DType::kF16, DType::kBF16})
+      for (int tokens = 1; tokens <= kernels->linear.tile_tokens; ++tokens) {
+        const int count = int(random.integer(1, 6));
+        const int64_t columns = random.integer(1, 700), y_stride = tokens * 32 + 16;
+        const Values weights(count, columns * 32, type, uint64_t(random.integer(0, 1 << 20)), 1);
+        std::vector<uint8_t> stored(size_t(count * weights.row_bytes()));
+        weights.read_rows(0, count, stored.data());
+        std::vector<const void*> panels;
+        for (int i = 0; i < count; ++i) panels.push_back(stored.data() + i * weights.row_bytes());
+        std::vector<float> x(size_t(columns * tokens));
+        for (float& v : x) v = random.normal();
+        const auto product = [&](bool from_memory, bool ask_ahead) {
+          std::vector<float> y(size_t(count * y_stride), 7.0f);
+          cpu::StreamProduct p;
+          p.panels = panels.data();
+          p.count = count;
+          p.columns = columns;
+          p.x = x.data();
+          p.tokens = tokens;
+          p.from_memory = from_memory;
+          p.ask_ahead = ask_ahead;
+          p.y = y.data();
+          p.y_stride = y_stride;
+          kernels->linear.stream(type, p);
+          return y;
+        };
+        const std::vector<float> cached = product(false, false);
+        ASSERT_EQ(product(true, true), cached) << kernels->name << ", " << tokens << " tokens, " << count << " panels";
+        ASSERT_EQ(product(true, false), cached) << kernels->name << ", " << tokens << " tokens, " << count << " panels";
+      }
+}
+
 TEST(LinearTest, RefusesAnUnknownInstructionSetByName) {
   try {
     make_cpu(options("mmx", 1));
