@@ -115,6 +115,8 @@ void restore(const ordered_json& record, BenchOptions& options) {
   }
 }
 
+constexpr int kMoreProbes = 3;
+
 // Bandwidth 0: not measured, and nothing is a fraction of it. `may_stop`: an interruption ends the program here, for
 // nothing is measured yet that would be lost.
 compute::ReadBandwidth probe(const BenchOptions& options, bool may_stop) {
@@ -124,6 +126,16 @@ compute::ReadBandwidth probe(const BenchOptions& options, bool may_stop) {
     bar.show(p);
     if (may_stop) stop_if_interrupted();
   });
+}
+
+// The largest of what was read by a decode step, beside the bandwidth that the fractions are of; 0: none is known.
+double largest_fraction(const ordered_json& tasks, const ordered_json& sweep) {
+  double largest = 0;
+  for (const ordered_json* list : {&tasks, &sweep})
+    for (const ordered_json& row : *list)
+      if (const ordered_json fraction = row.value("bandwidth_fraction", ordered_json()); fraction.is_number())
+        largest = std::max(largest, fraction.get<double>());
+  return largest;
 }
 
 // Before anything that takes long; the bandwidth it needs is that of a second's look.
@@ -180,17 +192,24 @@ ordered_json measure_model(const BenchOptions& options) {
   bar.finish();
   record["memory"] = measure::memory_facts(*loaded);
   record["memory"]["peak_includes_probe"] = probe_counted;
-  const compute::ReadBandwidth after = interrupted() ? before : probe(options, false);
+  compute::ReadBandwidth after = interrupted() ? before : probe(options, false);
+  measure::add_bandwidth(*loaded, before.bytes_per_second, tasks);
+  // Where decoding read more than that, another program held the probes up: they get more chances to see the machine.
+  const double most = largest_fraction(tasks, sweep) * before.bytes_per_second;
+  for (int i = 0; i < kMoreProbes && !interrupted() && most > std::max(before.bytes_per_second, after.bytes_per_second);
+       ++i)
+    if (const compute::ReadBandwidth again = probe(options, false); again.bytes_per_second > after.bytes_per_second)
+      after = again;
   record["bandwidth"] = options.no_probe ? ordered_json(nullptr) : measure::bandwidth_facts(before, after);
   if (!options.no_probe && !interrupted())
     for (const compute::Peak& peak : compute::probe_peaks(loaded->engine().machine().info().threads))
       record["peaks"].push_back({{"name", peak.name}, {"unit", peak.unit}, {"per_second", peak.per_second}});
+  // The record's fractions are of the best of them.
   const double best = std::max(before.bytes_per_second, after.bytes_per_second);
-  measure::add_bandwidth(*loaded, best, tasks);
-  for (ordered_json& point :
-       sweep)  // the first probe may have met a noisy neighbour: the record's fraction is of the best
-    if (point.contains("bandwidth_fraction") && point["bandwidth_fraction"].is_number())
-      point["bandwidth_fraction"] = point["bandwidth_fraction"].get<double>() * before.bytes_per_second / best;
+  for (ordered_json* list : {&tasks, &sweep})
+    for (ordered_json& row : *list)
+      if (row.contains("bandwidth_fraction") && row["bandwidth_fraction"].is_number())
+        row["bandwidth_fraction"] = row["bandwidth_fraction"].get<double>() * before.bytes_per_second / best;
   record["complete"] = !interrupted();
   record["tasks"] = tasks;
   if (!tasks.empty()) record["average"] = measure::average_row(tasks);
@@ -272,19 +291,15 @@ int run_compare(const ordered_json& a, const ordered_json& b, double fail_below)
   return kSuccess;
 }
 
-// More than the machine can read: the probes, before and after, were both disturbed. The result is shown, and is an
-// error.
+// More than the machine can read: all probes were disturbed. The result is shown, and is an error.
 void refuse_impossible(const ordered_json& record) {
-  for (const char* list : {"tasks", "sweep"})
-    for (const ordered_json& row : record.value(list, ordered_json::array())) {
-      const ordered_json fraction = row.value("bandwidth_fraction", ordered_json());
-      if (fraction.is_number() && fraction.get<double>() > 1)
-        fail(
-            "decoding read {:.2f} of the read bandwidth measured in this run, which cannot be: another program "
-            "disturbed the "
-            "probes before and after; run bench again on a quiet machine",
-            fraction.get<double>());
-    }
+  const double fraction =
+      largest_fraction(record.value("tasks", ordered_json::array()), record.value("sweep", ordered_json::array()));
+  if (fraction > 1)
+    fail(
+        "decoding read {:.2f} of the read bandwidth measured in this run, which cannot be: another program disturbed "
+        "the probes before and after; run bench again on a quiet machine",
+        fraction);
 }
 
 int run(BenchOptions options) {
