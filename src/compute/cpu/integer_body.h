@@ -302,6 +302,13 @@ constexpr bool written_out(int quads, int group, int tokens, int halves) {
   return group == 4 * quads && tokens >= 4 && tokens * halves * quads <= 128;
 }
 
+// Distances of 0: nothing is asked for.
+UPDRAFT_INLINE inline void ask_ahead(const uint8_t* line, int64_t near_bytes, int64_t far_bytes) {
+  if (far_bytes == 0) return;
+  __builtin_prefetch(line + near_bytes, 0, 3);
+  __builtin_prefetch(line + far_bytes, 0, 2);
+}
+
 // sums[h][t] += the products of one group's weights, `Halves` x 16 rows from `weights` on.
 template <int Bits, int Group, int Halves, int Tokens>
 UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, int64_t near_bytes,
@@ -323,10 +330,7 @@ UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns,
     unroll<Halves>([&](auto h) UPDRAFT_INLINE {
       const uint8_t* place = weights + (line * 2 + h) * 64;
       bytes[h] = Bytes::load(place);
-      if (far_bytes != 0) {
-        __builtin_prefetch(place + near_bytes, 0, 3);
-        __builtin_prefetch(place + far_bytes, 0, 2);
-      }
+      ask_ahead(place, near_bytes, far_bytes);
     });
     add(Index<0>(), k + 4 * line, bytes);
     if constexpr (Bits == 4) add(Index<kLines>(), k + 4 * line, bytes);
@@ -389,10 +393,7 @@ void multiply_tokens(const IntegerProduct p) {  // a copy, which no store throug
   for (int64_t g = 0; g < p.groups; ++g) {
     const uint8_t* block = p.weights + g * block_bytes;
     const IntegerActivations a = p.a.at(g, 0);
-    if (p.far_bytes != 0) {
-      __builtin_prefetch(block + p.near_bytes, 0, 3);
-      __builtin_prefetch(block + p.far_bytes, 0, 2);
-    }
+    ask_ahead(block, p.near_bytes, p.far_bytes);
     for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : Group;
     const TokenTerms<Tokens> terms(a, start, has_offsets);

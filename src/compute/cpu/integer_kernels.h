@@ -40,7 +40,7 @@ struct IntegerProduct {
   bool first = false;
   float* y = nullptr;  // [tokens, 32]
   // Where weights come from memory: how many bytes ahead of themselves to ask for them, into L1 and, farther ahead,
-  // into L2. 0: they are in a cache.
+  // into L2. Both 0: they are in a cache, or the processor fetches them by itself.
   int64_t near_bytes = 0, far_bytes = 0;
   // Asked for ahead, into L2, spread over the product: what is read next from memory.
   const char* ahead = nullptr;

@@ -30,7 +30,7 @@ struct StreamProduct {
   int tokens = 0;
   bool first = true;
   bool from_memory = true;  // else from a cache
-  bool ask_ahead = true;    // from memory: for what follows each panel
+  bool ask_ahead = true;    // from memory: asks for what follows in each panel, else the processor fetches it by itself
   float* y = nullptr;
   int64_t y_stride = 0;  // floats from one panel's sums to the next one's
 };

@@ -16,6 +16,7 @@ namespace updraft::compute::cpu {
 
 constexpr int64_t kNearBytes = 2048;
 constexpr int64_t kFarBytes = 16384;
+// Of a line of 64 bytes: as many as there are rows for int8 and F32, twice as many for int4, F16 and BF16.
 constexpr int kProductsToAskAheadOnAmd = 6;
 
 }  // namespace updraft::compute::cpu

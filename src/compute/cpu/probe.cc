@@ -39,7 +39,8 @@ int64_t round_down(int64_t value, int64_t step) { return value / step * step; }
 double read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch) {
   constexpr int64_t kLinesApart = 37;
   const ProbeKernels& kernels = kernels_here();
-  const int64_t part = round_down(bytes / team.size(), 64 * 8) - kLinesApart * 64 * 8;
+  const int64_t even = round_down(bytes / team.size(), 64 * 8);
+  const int64_t part = std::max(even - kLinesApart * 64 * 8, std::min<int64_t>(even, 64 * 8));
   std::vector<float> sinks(size_t(team.size()) * 16);
   const Clock::time_point start = Clock::now();
   team.run([&](int member) {
