@@ -14,7 +14,9 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "compute/cpu/cpu_machine.h"
 #include "compute/machine.h"
+#include "tests/compute/emulated_tiles.h"
 #include "tests/support/random.h"
 
 namespace updraft::compute {
@@ -24,6 +26,18 @@ struct Candidate {
   std::string label;
   std::string machine;
   MachineOptions options;
+  bool emulated_tiles = false;
+
+  std::unique_ptr<Machine> make() const { return make(options.threads); }
+  // Throws Error where this processor or this build cannot.
+  std::unique_ptr<Machine> make(int threads) const {
+    MachineOptions with = options;
+    with.threads = threads;
+    if (!emulated_tiles) return make_machine(machine, with);
+    const std::vector<cpu::InstructionSet> sets = test::emulated_tile_sets();
+    if (sets.empty()) fail("tiles are emulated where there is AVX-512 with VNNI, in builds with its kernels");
+    return cpu::make_cpu_on(sets.front(), with);
+  }
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Candidate& c) { return out << c.label; }
@@ -40,6 +54,8 @@ inline std::vector<Candidate> candidates() {
     result.push_back({"cpu_amx_bf16x2", machine, {2, Activations::kBF16x2, "avx512+amx"}});
     result.push_back({"cpu_amx_bf16x3", machine, {2, Activations::kBF16x3, "avx512+amx"}});
     result.push_back({"cpu_amx_exact", machine, {2, Activations::kF32, "avx512+amx"}});
+    result.push_back({"cpu_emulated_amx_bf16x2", machine, {2, Activations::kBF16x2, ""}, true});
+    result.push_back({"cpu_emulated_amx_bf16x3", machine, {2, Activations::kBF16x3, ""}, true});
   }
   return result;
 }
@@ -49,7 +65,7 @@ class Contract : public testing::TestWithParam<Candidate> {
   void SetUp() override {
     const Candidate& c = GetParam();
     try {
-      machine_ = make_machine(c.machine, c.options);
+      machine_ = c.make();
     } catch (const Error& error) {
       GTEST_SKIP() << c.label << " is not available here: " << error.what();
     }

@@ -11,19 +11,13 @@
 #include "compute/cpu/integer_packing.h"
 #include "tests/compute/contract.h"
 
-namespace updraft::test {
-const compute::cpu::IntegerKernels* integer_amx_with_emulated_tiles();  // emulated_tiles.cc
-}
-
 namespace updraft::compute {
 namespace {
 
 // What this processor can run, and AMX's kernels wherever their tiles can be emulated.
 std::vector<const cpu::IntegerKernels*> all_integer_kernels() {
   std::vector<const cpu::IntegerKernels*> tables = cpu::available_integer_kernels();
-  const auto is_vnni = [](const cpu::IntegerKernels* table) { return table->name == std::string("avx512vnni"); };
-  const cpu::IntegerKernels* emulated = test::integer_amx_with_emulated_tiles();
-  if (emulated != nullptr && std::any_of(tables.begin(), tables.end(), is_vnni)) tables.push_back(emulated);
+  for (const cpu::InstructionSet& set : test::emulated_tile_sets()) tables.push_back(set.integers);
   return tables;
 }
 
@@ -338,9 +332,7 @@ TEST_P(IntegerContract, OneRowHasTheSameBitsInEveryBatchAndOnEveryTeam) {
       return result;
     };
     const FloatRows together = all(*machine_, 0, rows);
-    MachineOptions options = GetParam().options;
-    options.threads = 3;
-    const std::unique_ptr<Machine> other = make_machine(GetParam().machine, options);
+    const std::unique_ptr<Machine> other = GetParam().make(3);
     const int64_t first = random.integer(0, rows - 1), count = random.integer(1, std::min<int64_t>(rows - first, 20));
     const FloatRows few = all(*other, first, count);
     for (int64_t i = 0; i < count; ++i) {

@@ -322,9 +322,7 @@ TEST_P(Law, LongContextsToo) {
     const Logits alone = run_alone(*machine_, values, prompts);
     for (int variant = 0; variant < 2; ++variant)
       ASSERT_TRUE(same_bits(alone, run_mixed(*machine_, values, prompts, random)));
-    MachineOptions options = GetParam().options;
-    options.threads = 5;
-    const std::unique_ptr<Machine> other = make_machine(GetParam().machine, options);
+    const std::unique_ptr<Machine> other = GetParam().make(5);
     ASSERT_TRUE(same_bits(alone, run_mixed(*other, values, prompts, random))) << "5 threads";
   }
 }
@@ -340,9 +338,7 @@ TEST_P(Law, ThreadsChangeNoBit) {
     SCOPED_TRACE(testing::Message() << "round " << round << ": " << shape);
     const Logits alone = run_alone(*machine_, values, prompts);
     for (const int threads : {1, 3, 5}) {
-      MachineOptions options = c.options;
-      options.threads = threads;
-      const std::unique_ptr<Machine> other = make_machine(c.machine, options);
+      const std::unique_ptr<Machine> other = c.make(threads);
       ASSERT_EQ(other->info().threads, threads);
       ASSERT_TRUE(same_bits(alone, run_alone(*other, values, prompts))) << threads << " threads";
       ASSERT_TRUE(same_bits(alone, run_mixed(*other, values, prompts, random))) << threads << " threads";
@@ -356,7 +352,7 @@ TEST(LawAcrossInstructionSets, FusedMultiplyAddsGiveTheSameBitsEverywhere) {
   for (const Candidate& c : candidates()) {
     if (c.machine != "cpu" || c.options.activations != Activations::kF32) continue;
     try {
-      machines.emplace(c.label, make_machine(c.machine, c.options));
+      machines.emplace(c.label, c.make());
     } catch (const Error&) {  // not on this processor: the contract tests name it
     }
   }

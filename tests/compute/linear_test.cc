@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "base/half.h"
-#include "compute/cpu/instruction_set.h"
-#include "compute/machine.h"
+#include "compute/cpu/cpu_machine.h"
+#include "tests/compute/emulated_tiles.h"
 #include "tests/support/random.h"
 
 namespace updraft::compute {
@@ -165,12 +165,11 @@ std::vector<Case> random_cases(uint64_t seed) {
   return cases;
 }
 
-MachineOptions options(const std::string& set, int threads, Activations activations = Activations::kBF16x2) {
-  MachineOptions result;
-  result.threads = threads;
-  result.instruction_set = set;
-  result.activations = activations;
-  return result;
+std::unique_ptr<Machine> machine_on(const cpu::InstructionSet& set, int threads, Activations activations) {
+  MachineOptions options;
+  options.threads = threads;
+  options.activations = activations;
+  return cpu::make_cpu_on(set, options);
 }
 
 TEST(LinearTest, EqualsTheReferenceOnEveryInstructionSet) {
@@ -178,12 +177,12 @@ TEST(LinearTest, EqualsTheReferenceOnEveryInstructionSet) {
   for (const Case& c : random_cases(seed)) {
     const std::unique_ptr<Machine> reference = make_reference();
     const Results exact = compute(*reference, c, 0, c.rows);
-    for (const cpu::InstructionSet& set : cpu::available_instruction_sets())
+    for (const cpu::InstructionSet& set : test::tested_instruction_sets())
       for (Activations activations : {Activations::kF32, Activations::kBF16x2, Activations::kBF16x3}) {
         if (set.tiles == nullptr && activations != Activations::kF32) continue;
         SCOPED_TRACE(fmt::format("seed {} {} {}: {} rows, {} columns, {} parts of {}, {}", seed, set.name,
                                  int(activations), c.rows, c.columns, c.parts.size(), c.parts[0], name(c.packing)));
-        const std::unique_ptr<Machine> machine = make_cpu(options(set.name, 2, activations));
+        const std::unique_ptr<Machine> machine = machine_on(set, 2, activations);
         const Results ours = compute(*machine, c, 0, c.rows);
         const double tolerance = activations == Activations::kBF16x2 && c.packing == Packing::kBF16 ? 3e-5 : 2e-6;
         expect_near(ours.added, exact.added, tolerance);
@@ -198,13 +197,13 @@ TEST(LinearTest, OneRowHasTheSameBitsInEveryBatchAndOnEveryTeam) {
   const uint64_t seed = test::run_seed();
   std::mt19937_64 random(seed);
   for (const Case& c : random_cases(seed))
-    for (const cpu::InstructionSet& set : cpu::available_instruction_sets())
+    for (const cpu::InstructionSet& set : test::tested_instruction_sets())
       for (Activations activations : {Activations::kF32, Activations::kBF16x2, Activations::kBF16x3}) {
         if (set.tiles == nullptr && activations != Activations::kF32) continue;
         SCOPED_TRACE(fmt::format("seed {} {} {}: {} rows, {} columns, {}", seed, set.name, int(activations), c.rows,
                                  c.columns, name(c.packing)));
-        const std::unique_ptr<Machine> one = make_cpu(options(set.name, 1, activations));
-        const std::unique_ptr<Machine> three = make_cpu(options(set.name, 3, activations));
+        const std::unique_ptr<Machine> one = machine_on(set, 1, activations);
+        const std::unique_ptr<Machine> three = machine_on(set, 3, activations);
         const Results all = compute(*three, c, 0, c.rows);
         const int64_t first = int64_t(random() % uint64_t(c.rows));
         const int64_t rows = std::min<int64_t>(c.rows - first, 1 + int64_t(random() % 30));
@@ -228,8 +227,8 @@ TEST(LinearTest, FusedMultiplyAddSetsAgreeBitForBit) {
   for (const Case& c : random_cases(seed)) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     std::vector<Results> results;
-    for (const cpu::InstructionSet& set : cpu::available_instruction_sets()) {
-      const std::unique_ptr<Machine> machine = make_cpu(options(set.name, 2, Activations::kF32));
+    for (const cpu::InstructionSet& set : test::tested_instruction_sets()) {
+      const std::unique_ptr<Machine> machine = machine_on(set, 2, Activations::kF32);
       results.push_back(compute(*machine, c, 0, c.rows));
       expect_equal(results.back().added, results.front().added);
       expect_equal(results.back().gated, results.front().gated);
@@ -276,7 +275,7 @@ TEST(LinearTest, HowPanelsAreReadChangesNoBit) {
 
 TEST(LinearTest, RefusesAnUnknownInstructionSetByName) {
   try {
-    make_cpu(options("mmx", 1));
+    make_cpu({.threads = 1, .instruction_set = "mmx"});
     FAIL();
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("mmx"), std::string::npos);

@@ -1,5 +1,7 @@
 // The CPU machine: each verb is one or a few phases of a thread team, with the kernels of the instruction set chosen
 // when the machine is made. Promises the law of the house; see linear.h and attention.h for how.
+#include "compute/cpu/cpu_machine.h"
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -51,8 +53,7 @@ int terms_of(Activations activations) {
 }
 
 // Tile instructions round activations to bf16 terms: not for --exact.
-InstructionSet instruction_set_for(const MachineOptions& options) {
-  InstructionSet set = choose_instruction_set(options.instruction_set);
+InstructionSet without_unwanted_tiles(InstructionSet set, const MachineOptions& options) {
   if (set.tiles != nullptr && options.activations == Activations::kF32) {
     set.tiles = nullptr;
     set.name = set.kernels->name;
@@ -62,8 +63,8 @@ InstructionSet instruction_set_for(const MachineOptions& options) {
 
 class CpuMachine final : public Machine {
  public:
-  explicit CpuMachine(const MachineOptions& options)
-      : set_(instruction_set_for(options)),
+  CpuMachine(const InstructionSet& set, const MachineOptions& options)
+      : set_(without_unwanted_tiles(set, options)),
         activations_(set_.tiles == nullptr ? Activations::kF32 : options.activations),
         team_(options.threads > 0 ? options.threads : available_processors()),
         linear_(set_, terms_of(activations_), team_),
@@ -259,8 +260,15 @@ class CpuMachine final : public Machine {
 };
 
 }  // namespace
+
+std::unique_ptr<Machine> make_cpu_on(const InstructionSet& set, const MachineOptions& options) {
+  return std::make_unique<CpuMachine>(set, options);
+}
+
 }  // namespace cpu
 
-std::unique_ptr<Machine> make_cpu(const MachineOptions& options) { return std::make_unique<cpu::CpuMachine>(options); }
+std::unique_ptr<Machine> make_cpu(const MachineOptions& options) {
+  return cpu::make_cpu_on(cpu::choose_instruction_set(options.instruction_set), options);
+}
 
 }  // namespace updraft::compute

@@ -1,5 +1,4 @@
-// The kernels of integer_amx.cc on tiles in plain loops, for every processor with AVX-512 VNNI. Null where this build
-// has not the rest of what they need.
+// The kernels of integer_amx.cc on tiles in plain loops (emulated_tiles.h says for whom).
 #if defined(__AVX512VNNI__)
 
 #include "tests/compute/tile_emulation.h"
