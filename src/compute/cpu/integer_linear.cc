@@ -95,18 +95,8 @@ IntegerActivations IntegerLinear::activations(const HugeMemory& memory, int64_t 
 void IntegerLinear::multiply(const IntegerMatrix& w, const LinearInput& in, const LinearOutput& out) {
   CHECK(std::min(in.rows, kChunkRows) <= max_rows_ && w.columns <= max_columns_)
       << in.rows << " rows of " << w.columns << "; reserved " << max_rows_ << " of " << max_columns_;
-  for (int64_t row = 0; row < in.rows; row += chunk_rows_) {
-    LinearInput part = in;
-    part.rows = std::min(chunk_rows_, in.rows - row);
-    if (in.indices != nullptr) {
-      part.indices = in.indices + row;
-    } else {
-      part.x = in.x + row * in.stride;
-    }
-    LinearOutput to = out;
-    to.out = out.out + row * out.stride;
-    multiply_chunk(w, part, to);
-  }
+  for (int64_t row = 0; row < in.rows; row += chunk_rows_)
+    multiply_chunk(w, in.part(row, std::min(chunk_rows_, in.rows - row)), out.from(row));
 }
 
 void IntegerLinear::multiply_chunk(const IntegerMatrix& w, const LinearInput& in, const LinearOutput& out) {

@@ -23,6 +23,16 @@ struct LinearInput {
   float norm_epsilon = 0;
 
   const float* row(int64_t i) const { return x + (indices == nullptr ? i : int64_t(indices[i])) * stride; }
+  LinearInput part(int64_t first, int64_t count) const {
+    LinearInput some = *this;
+    some.rows = count;
+    if (indices != nullptr) {
+      some.indices += first;
+    } else {
+      some.x += first * stride;
+    }
+    return some;
+  }
 };
 
 // What becomes of y + bias.   kStore: out = y;   kAdd: out += y;   kGated: out = silu(first half of y) * second half
@@ -32,6 +42,8 @@ struct LinearOutput {
   LinearEnd end = LinearEnd::kStore;
   float* out = nullptr;
   int64_t stride = 0;
+
+  LinearOutput from(int64_t row) const { return {end, out + row * stride, stride}; }
 };
 
 class Linear {
