@@ -168,6 +168,7 @@ void Batch::view_waiting() {
 
 void Batch::give_back(Sequence& sequence) {
   if (!sequence.running) return;
+  pager_.remember_end(sequence.table, sequence.ids, sequence.computed, sequence.group->rope_table_key);
   pager_.release(sequence.table);
   sequence.computed = 0;
   sequence.running = false;
@@ -307,7 +308,11 @@ void Batch::commit_samples(const Work& work, std::span<const compute::Sample> sa
 
 void Batch::append(Sequence& sequence, const compute::Sample& sample, Clock::time_point now) {
   if (sample.id < 0) {
-    finish(sequence, FinishReason::kError, "The request's rules forbid every token, so none could be chosen.");
+    finish(sequence, FinishReason::kError,
+           sample.undefined
+               ? "The model's logits are not numbers: its weights hold NaN or infinities, or overflow in the type they "
+                 "are kept in; --dtype f32 keeps every weight as it is."
+               : "The request's rules forbid every token, so none could be chosen.");
     return;
   }
   const Request& request = sequence.group->request;

@@ -48,6 +48,12 @@ void KvPool::release(int32_t page) {
   }
 }
 
+void KvPool::refresh(int32_t page) {
+  if (!index_.is_evictable(page)) return;
+  index_.make_pinned(page);
+  index_.make_evictable(page);
+}
+
 void KvPool::forget_prefixes() { index_.clear(free_); }
 
 void KvPool::check() const {

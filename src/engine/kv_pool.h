@@ -29,6 +29,8 @@ class KvPool {
   // One more holder. A cached page that nobody held leaves the available ones: the caller has made sure of one.
   void share(int32_t page);
   void release(int32_t page);
+  // Of the pages that nobody holds, this one is given up last.
+  void refresh(int32_t page);
   int32_t references(int32_t page) const { return references_[size_t(page)]; }
 
   PrefixIndex& index() { return index_; }

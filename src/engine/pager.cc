@@ -25,6 +25,11 @@ SharedStart Pager::find_start(std::span<const int32_t> ids, int64_t tokens, int6
     ++start.pages;
   }
   start.computed = start.pages * page_tokens;
+  const int64_t wanted = std::min(page_tokens, int64_t(ids.size()) - 1 - start.computed);
+  const PrefixIndex::Beginning beginning =
+      pool_.index().find_beginning(parent, ids.subspan(size_t(start.computed), size_t(std::max<int64_t>(0, wanted))));
+  start.copied = beginning.page;
+  start.computed += beginning.tokens;
   return start;
 }
 
@@ -34,9 +39,9 @@ std::optional<SharedStart> Pager::fork_start(std::span<const int32_t> ids, int64
   // The last id is computed again, as a row of its own, for its logits choose the first token.
   start.computed = int64_t(ids.size()) - 1;
   start.pages = start.computed / pool_.page_tokens();
-  start.copies_page = start.computed % pool_.page_tokens() != 0;
   start.sibling = &sibling;
   if (computed < start.computed || sibling.behind_window > first_visible_page(start.computed)) return std::nullopt;
+  if (start.computed % pool_.page_tokens() != 0) start.copied = sibling.pages[size_t(start.pages)];
   start.cost = pool_.pages_for(tokens) - start.pages;
   return start;
 }
@@ -65,9 +70,11 @@ std::optional<Pager::Copy> Pager::admit(PageTable& table, const SharedStart& sta
     table.pages.push_back(page);
   }
   CHECK(pool_.reserve(table.promised - start.pages));
-  if (start.sibling == nullptr || !start.copies_page) return std::nullopt;
-  const Copy copy{start.sibling->pages[size_t(start.pages)], pool_.take()};
+  if (start.copied < 0) return std::nullopt;
+  pool_.refresh(start.copied);
+  const Copy copy{start.copied, pool_.take()};
   table.pages.push_back(copy.to);
+  if (copy.to == copy.from) return std::nullopt;  // the last page there was: it holds what the copy would
   return copy;
 }
 
@@ -100,6 +107,16 @@ void Pager::remember(PageTable& table, std::span<const int32_t> ids, int64_t com
       table.entries.push_back(hit ? hit->serial : 0);
     }
   }
+}
+
+void Pager::remember_end(const PageTable& table, std::span<const int32_t> ids, int64_t computed,
+                         int64_t rope_table_key) {
+  const int64_t full = int64_t(table.entries.size()), begin = full * pool_.page_tokens();
+  if (!prefix_reuse_ || computed <= begin || full >= int64_t(table.pages.size())) return;
+  const int32_t page = table.pages[size_t(full)];
+  if (page < 0 || pool_.index().contains(page)) return;
+  pool_.index().insert_end(full == 0 ? PrefixIndex::root(rope_table_key) : table.entries.back(),
+                           ids.subspan(size_t(begin), size_t(computed - begin)), page);
 }
 
 void Pager::drop_behind_window(PageTable& table, int64_t computed) {

@@ -26,7 +26,7 @@ struct SharedStart {
   int64_t computed = 0;                // positions whose K and V they and the copied page hold
   int64_t cost = 0;                    // available pages that admission takes
   const PageTable* sibling = nullptr;  // whose pages they are; null: the prefix index's
-  bool copies_page = false;            // page `pages` of the sibling is copied
+  int32_t copied = -1;                 // the page of which page `pages` begins as a copy; -1: it begins empty
 };
 
 class Pager {
@@ -50,6 +50,8 @@ class Pager {
   bool grow(PageTable&, int64_t tokens);   // reserves up to `tokens` positions; false: not available
   void cover(PageTable&, int64_t tokens);  // takes promised pages until `tokens` positions have one
   void remember(PageTable&, std::span<const int32_t> ids, int64_t computed, int64_t rope_table_key);  // full pages
+  // The last page, which is not full, of a sequence that is about to be released.
+  void remember_end(const PageTable&, std::span<const int32_t> ids, int64_t computed, int64_t rope_table_key);
   void drop_behind_window(PageTable&, int64_t computed);
   void release(PageTable&);                          // everything, promises too
   int64_t freed_by_release(const PageTable&) const;  // available pages that release() would add, at least

@@ -38,11 +38,33 @@ PrefixIndex::Serial PrefixIndex::insert(Serial parent, std::span<const int32_t> 
   const uint64_t key = hash(parent, ids);
   auto [found, fresh] = by_hash_.try_emplace(key, page);
   if (!fresh) return equal(found->second, parent, ids) ? slots_[size_t(found->second)].serial : 0;
-  Slot& slot = slots_[size_t(page)];
-  CHECK(slot.serial == 0) << "page " << page << " is in the index already";
-  slot = Slot{.serial = next_serial_++, .parent = parent, .hash = key};
+  put(page, {.serial = next_serial_++, .parent = parent, .hash = key, .tokens = page_tokens_}, ids);
+  return slots_[size_t(page)].serial;
+}
+
+void PrefixIndex::insert_end(Serial parent, std::span<const int32_t> ids, int32_t page) {
+  CHECK(!ids.empty() && int64_t(ids.size()) < page_tokens_) << ids.size() << " ids at the end of a sequence";
+  if (parent == 0 || find_beginning(parent, ids).tokens == int64_t(ids.size())) return;
+  put(page, {.serial = next_serial_++, .parent = parent, .tokens = int64_t(ids.size())}, ids);
+}
+
+void PrefixIndex::put(int32_t page, const Slot& slot, std::span<const int32_t> ids) {
+  CHECK(!contains(page)) << "page " << page << " is in the index already";
+  slots_[size_t(page)] = slot;
   std::copy(ids.begin(), ids.end(), ids_.begin() + int64_t(page) * page_tokens_);
-  return slot.serial;
+  after_[slot.parent].push_back(page);
+}
+
+PrefixIndex::Beginning PrefixIndex::find_beginning(Serial parent, std::span<const int32_t> ids) const {
+  Beginning best;
+  const auto found = after_.find(parent);
+  if (parent == 0 || found == after_.end()) return best;
+  for (const int32_t page : found->second) {
+    const auto known = std::span(ids_).subspan(size_t(page * page_tokens_), size_t(slots_[size_t(page)].tokens));
+    const int64_t tokens = std::mismatch(known.begin(), known.end(), ids.begin(), ids.end()).first - known.begin();
+    if (tokens > best.tokens) best = {page, tokens};
+  }
+  return best;
 }
 
 void PrefixIndex::make_evictable(int32_t page) {
@@ -67,7 +89,10 @@ void PrefixIndex::make_pinned(int32_t page) {
 
 void PrefixIndex::forget(int32_t page) {
   Slot& slot = slots_[size_t(page)];
-  by_hash_.erase(slot.hash);
+  if (slot.tokens == page_tokens_) by_hash_.erase(slot.hash);
+  std::vector<int32_t>& siblings = after_[slot.parent];
+  siblings.erase(std::find(siblings.begin(), siblings.end(), page));
+  if (siblings.empty()) after_.erase(slot.parent);
   slot = Slot{};
 }
 

@@ -277,14 +277,43 @@ TEST(Engine, ATurnOfAChatPrefillsOnlyWhatIsNew) {
     request.max_new_tokens = 15;
     request.context = 128;
     const Answer answer = engine->run(request).front();
-    const int64_t page = 16;
-    // All full pages of what the turn before computed: everything but its last token and the five new ones.
-    EXPECT_EQ(answer.cached_tokens, turn == 0 ? 0 : (int64_t(history.size()) - 6) / page * page);
+    // All that the turn before computed: everything but its last token and the five new ones.
+    EXPECT_EQ(answer.cached_tokens, turn == 0 ? 0 : int64_t(history.size()) - 6);
+    EXPECT_EQ(answer.ids, make_engine(small_options())->run(request).front().ids);
     history.insert(history.end(), answer.ids.begin(), answer.ids.end());
     const auto next = random_ids(random, 5);
     history.insert(history.end(), next.begin(), next.end());
   }
   EXPECT_GT(engine->statistics().prefix_hit_tokens, 60);
+}
+
+// Prompts that part within a page, full or not: each begins with a copy of what it shares, also where the pool has no
+// page to spare for one.
+TEST(Engine, PromptsThatPartWithinAPageShareItsBeginning) {
+  Random random(7);
+  EngineOptions options = small_options();
+  options.max_context = options.kv_tokens = 64;
+  auto engine = make_engine(options);
+  const std::vector<int32_t> first = random_ids(random, 40);
+  const auto ask = [&](const std::vector<int32_t>& ids) {
+    Request request;
+    request.ids = ids;
+    request.max_new_tokens = int64_t(options.max_context) - int64_t(ids.size());
+    request.context = options.max_context;
+    const Answer answer = engine->run(request).front();
+    EXPECT_EQ(answer.ids, make_engine(options)->run(request).front().ids);
+    return answer.cached_tokens;
+  };
+  EXPECT_EQ(ask(first), 0);
+  for (const int64_t common : {37, 20, 36, 16, 5, 39}) {
+    std::vector<int32_t> ids(first.begin(), first.begin() + common);
+    ids.push_back(first[size_t(common)] == 1 ? 2 : 1);
+    while (int64_t(ids.size()) < 41) ids.push_back(int32_t(random.integer(0, 9)));
+    EXPECT_EQ(ask(ids), common) << common;
+    EXPECT_GE(ask(first), common - common % 16);
+    const EngineStatistics statistics = engine->statistics();
+    EXPECT_EQ(statistics.pages_free + statistics.pages_cached, statistics.pages_total);
+  }
 }
 
 TEST(Engine, APreemptedRequestAnswersTheSame) {
