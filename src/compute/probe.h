@@ -44,7 +44,6 @@ struct MemoryRates {
 };
 MemoryRates probe_memory_rates(int threads);
 
-int64_t last_level_cache_bytes();
 std::string processor_name();
 std::vector<std::string> instruction_sets();  // that this process can use, slowest first; empty: too old a processor
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/caches.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "measure/tasks.h"
@@ -61,7 +62,7 @@ double bytes_per_step(session::Session& loaded, double context_tokens, int64_t s
   return double(loaded.engine().decoder().weights().bytes_streamed_per_step()) + kv_bytes * double(sequences);
 }
 
-bool cache_resident(int64_t streamed_bytes) { return streamed_bytes < 2 * compute::last_level_cache_bytes(); }
+bool cache_resident(int64_t streamed_bytes) { return streamed_bytes < 2 * last_level_cache_bytes(); }
 
 bool cache_resident(session::Session& loaded) {
   return cache_resident(loaded.engine().decoder().weights().bytes_streamed_per_step());

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <vector>
 
+#include "base/caches.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -42,7 +43,7 @@ ordered_json machine_facts() {
   uname(&system);
   return {{"processor", compute::processor_name()},
           {"processors", available_processors()},
-          {"last_level_cache_bytes", compute::last_level_cache_bytes()},
+          {"last_level_cache_bytes", last_level_cache_bytes()},
           {"memory_bytes", system_memory().total_bytes},
           {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)}};
 }
@@ -144,20 +145,6 @@ ordered_json read_run_record(const std::string& path) {
     fail("{}: this is not a run record of schema {} (`updraft bench --format json` writes one)", path,
          kRunRecordSchema);
   return record;
-}
-
-void write_text_file(const std::string& path, const std::string& text) {
-  const std::string temporary = fmt::format("{}.{}.incomplete", path, getpid());
-  std::ofstream out(temporary, std::ios::binary);
-  out << text;
-  out.close();
-  std::error_code error;
-  if (out) fs::rename(temporary, path, error);
-  if (!out || error) {
-    const std::string why = error ? error.message() : std::strerror(errno);
-    fs::remove(temporary, error);
-    fail("{}: cannot be written: {}", path, why);
-  }
 }
 
 }  // namespace updraft::measure

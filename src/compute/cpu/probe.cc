@@ -1,12 +1,12 @@
 #include "compute/probe.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <vector>
 
+#include "base/caches.h"
 #include "base/system_memory.h"
 #include "base/thread_team.h"
 #include "compute/cpu/huge_memory.h"
@@ -52,9 +52,14 @@ double read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int strea
   return double(part * team.size()) / seconds;
 }
 
-void touch(ThreadTeam& team, char* memory, int64_t bytes) {
-  const int64_t part = round_down(bytes / team.size(), 4096);
-  team.run([&](int member) { std::memset(memory + part * member, 0, size_t(part)); });
+// In slices of a fraction of a second, between which the caller is told.
+void touch(ThreadTeam& team, char* memory, int64_t bytes, const std::function<void()>& tell) {
+  constexpr int64_t kSlice = int64_t(256) << 20;
+  for (int64_t begin = 0; begin < bytes; begin += kSlice) {
+    const int64_t part = round_down(std::min(kSlice, bytes - begin) / team.size(), 4096);
+    team.run([&](int member) { std::memset(memory + begin + part * member, 0, size_t(part)); });
+    tell();
+  }
 }
 
 // Peak of one kind: enough rounds for about 50 ms, best of five.
@@ -81,13 +86,6 @@ double peak_per_second(int threads, Work work) {
 
 }  // namespace
 
-int64_t last_level_cache_bytes() {
-  int64_t largest = 0;
-  for (int name : {_SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL4_CACHE_SIZE})
-    largest = std::max(largest, int64_t(sysconf(name)));
-  return largest;
-}
-
 std::string processor_name() { return cpu::processor_name(); }
 
 std::vector<std::string> instruction_sets() {
@@ -106,14 +104,17 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
                             int64_t(2) << 20);
   constexpr int kStreams[] = {1, 2, 4, 8};
   Progress report{"measuring read bandwidth", 0, 2 * 8 + 5, "passes"};
+  const auto tell = [&] {
+    if (progress) progress(report);
+  };
   const auto step = [&] {
     ++report.done;
     ++result.passes;
-    if (progress) progress(report);
+    tell();
   };
   for (const bool huge : {false, true}) {
     const HugeMemory memory(result.bytes, "the read bandwidth probe", huge);
-    touch(team, memory.as<char>(), result.bytes);
+    touch(team, memory.as<char>(), result.bytes, tell);
     for (const int streams : kStreams)
       for (const bool prefetch : {false, true}) {
         const double rate = read_pass(team, memory.as<float>(), result.bytes, streams, prefetch);
