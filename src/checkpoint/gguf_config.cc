@@ -289,7 +289,24 @@ GenerationConfig gguf_generation_config(const GgufFile& file, const std::string&
   generation.bos_ids = config.bos_ids;
   generation.eos_ids = config.eos_ids;
   generation.pad_ids = config.pad_ids;
-  // The authors' sampling settings, which converters copy from generation_config.json.
+  // The authors' sampling settings, which converters copy from generation_config.json. llama.cpp's own kinds of
+  // sampling are off at 0, penalties at 1.
+  constexpr std::string_view kSampling = "general.sampling.";
+  constexpr std::array<std::string_view, 5> kRead = {"temp", "top_p", "min_p", "top_k", "sequence"};
+  for (const auto& [key, value] : file.values) {
+    if (key.compare(0, kSampling.size(), kSampling) != 0) continue;
+    const std::string_view name = std::string_view(key).substr(kSampling.size());
+    if (std::find(kRead.begin(), kRead.end(), name) != kRead.end()) continue;
+    const bool matters = name == "penalty_repeat" ? keys.number(key).value_or(1) != 1
+                         : name == "mirostat"     ? keys.integer(key).value_or(0) != 0
+                                                  : name == "xtc_probability" && keys.number(key).value_or(0) != 0;
+    if (matters)
+      fail(
+          "{}: key {} is not supported, and ignoring it would change the answers; take it out with gguf-new-metadata "
+          "or "
+          "take the model's folder.",
+          where, key);
+  }
   generation.temperature = keys.number("general.sampling.temp");
   generation.top_p = keys.number("general.sampling.top_p");
   generation.min_p = keys.number("general.sampling.min_p");

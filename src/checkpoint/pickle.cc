@@ -216,7 +216,11 @@ class Machine {
   bool build(unsigned char instruction) {
     switch (instruction) {
       case 0x80:
-        if (take_number(1) != 2) damaged("only protocol 2 is known");
+        if (const uint64_t protocol = take_number(1); protocol != 2)
+          fail(
+              "{}: its pickle is of protocol {}, and only 2 is known, which torch.save writes unless it is told "
+              "otherwise; save the model again, or as safetensors.",
+              where_, protocol);
         return true;
       case '.':
         pickle_.root = pop();

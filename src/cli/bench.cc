@@ -9,7 +9,9 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/caches.h"
 #include "base/error.h"
+#include "base/new_file.h"
 #include "base/system_memory.h"
 #include "cli/command.h"
 #include "cli/environment.h"
@@ -72,11 +74,19 @@ ordered_json protocol_json(const BenchOptions& options) {
             {"seed", options.sweep.seed}}}};
 }
 
+// The record may be run again from another folder.
+std::string absolute(const std::string& model) {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::absolute(model, error).lexically_normal();
+  return model.empty() || error || !std::filesystem::exists(path, error) ? model : path.string();
+}
+
 ordered_json flags_json(const BenchOptions& options) {
   const ModelOptions& m = options.model;
   return {{"against", options.against.url},
           {"against_model", options.against.model},
-          {"model", m.model},
+          {"no_probe", options.no_probe},
+          {"model", absolute(m.model)},
           {"synthetic", m.synthetic},
           {"synthetic_seed", m.synthetic_seed},
           {"device", m.device},
@@ -88,31 +98,69 @@ ordered_json flags_json(const BenchOptions& options) {
           {"context", m.context}};
 }
 
+const ordered_json& part_of_record(const ordered_json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_object())
+    fail("--replay: this record cannot be run again: it has no {}", key);
+  return *found;
+}
+
+// value = object[key]; as it is where the key is missing, which versions before it did not write.
+template <class Value>
+void take(const ordered_json& object, const char* key, Value& value) {
+  const auto found = object.find(key);
+  if (found == object.end()) return;
+  try {
+    value = found->get<Value>();
+  } catch (const nlohmann::json::exception&) {
+    fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
+  }
+}
+
 // What --replay does: the flags and the protocol of a record become this run's.
 void restore(const ordered_json& record, BenchOptions& options) {
-  try {
-    const ordered_json &f = record.at("flags"), &p = record.at("protocol"), &s = p.at("sweep");
-    ModelOptions& m = options.model;
-    options.against.url = f.value("against", ""), options.against.model = f.value("against_model", "");
-    m.model = f.at("model"), m.synthetic = f.at("synthetic"), m.synthetic_seed = f.at("synthetic_seed"),
-    m.device = f.at("device");
-    m.instruction_set = f.at("instruction_set"), m.threads = f.at("threads"), m.exact = f.at("exact"),
-    m.dtype = f.at("dtype");
-    m.kv_dtype = f.at("kv_dtype"), m.context = f.at("context");
-    options.no_tasks = p.at("no_tasks");
-    options.protocol.tasks = p.at("tasks").get<std::vector<std::string>>();
-    options.protocol.warmup_runs = p.at("warmup_runs"), options.protocol.timed_runs = p.at("timed_runs");
-    options.protocol.max_new_tokens = p.at("max_new_tokens"), options.protocol.stop_at_eos = p.at("stop_at_eos");
-    options.protocol.speculate = p.value("speculate", false);
-    options.sweep.prompts = s.at("prompts").get<std::vector<int64_t>>();
-    options.sweep.depths = s.at("depths").get<std::vector<int64_t>>();
-    options.sweep.batches = s.at("batches").get<std::vector<int64_t>>();
-    options.sweep.rows = s.value("rows", std::vector<int64_t>());
-    options.sweep.decode_tokens = s.at("decode_tokens"), options.sweep.samples = s.at("samples");
-    options.sweep.synthetic_fill = s.at("synthetic_fill"), options.sweep.seed = s.at("seed");
-  } catch (const nlohmann::json::exception& e) {
-    fail("--replay: this record cannot be run again: {}", e.what());
-  }
+  const ordered_json &flags = part_of_record(record, "flags"), &protocol = part_of_record(record, "protocol");
+  const ordered_json& sweep = part_of_record(protocol, "sweep");
+  take(flags, "against", options.against.url);
+  take(flags, "against_model", options.against.model);
+  take(flags, "no_probe", options.no_probe);
+  ModelOptions& m = options.model;
+  take(flags, "model", m.model);
+  take(flags, "synthetic", m.synthetic);
+  take(flags, "synthetic_seed", m.synthetic_seed);
+  take(flags, "device", m.device);
+  take(flags, "instruction_set", m.instruction_set);
+  take(flags, "threads", m.threads);
+  take(flags, "exact", m.exact);
+  take(flags, "dtype", m.dtype);
+  take(flags, "kv_dtype", m.kv_dtype);
+  take(flags, "context", m.context);
+  take(protocol, "no_tasks", options.no_tasks);
+  take(protocol, "tasks", options.protocol.tasks);
+  take(protocol, "warmup_runs", options.protocol.warmup_runs);
+  take(protocol, "timed_runs", options.protocol.timed_runs);
+  take(protocol, "max_new_tokens", options.protocol.max_new_tokens);
+  take(protocol, "stop_at_eos", options.protocol.stop_at_eos);
+  take(protocol, "speculate", options.protocol.speculate);
+  take(sweep, "prompts", options.sweep.prompts);
+  take(sweep, "depths", options.sweep.depths);
+  take(sweep, "batches", options.sweep.batches);
+  take(sweep, "rows", options.sweep.rows);
+  take(sweep, "decode_tokens", options.sweep.decode_tokens);
+  take(sweep, "samples", options.sweep.samples);
+  take(sweep, "synthetic_fill", options.sweep.synthetic_fill);
+  take(sweep, "seed", options.sweep.seed);
+}
+
+// A record says what is run; only what becomes of the result is free.
+void refuse_flags_beside_replay(const CLI::App& command) {
+  constexpr std::string_view kFree[] = {"replay", "quick",  "no-probe", "format",     "output",
+                                        "html",   "record", "lang",     "fail-below", "api-key"};
+  for (const CLI::Option* option : command.get_options())
+    if (option->count() > 0 && std::none_of(std::begin(kFree), std::end(kFree), [&](std::string_view name) {
+          return option->check_lname(std::string(name));
+        }))
+      throw CLI::ValidationError(fmt::format("--replay runs what the record ran: leave {} out", option->get_name()));
 }
 
 constexpr int kMoreProbes = 3;
@@ -147,7 +195,7 @@ void announce_duration(const BenchOptions& options, const session::LoadOptions& 
   const measure::BenchWork work{options.no_tasks ? 0 : measure::task_count(options.protocol), options.protocol,
                                 options.sweep, !options.no_probe};
   const session::MemoryPlan plan = session::plan_memory(load, 0);
-  const int64_t quick_bytes = std::max(int64_t(256) << 20, 2 * compute::last_level_cache_bytes());
+  const int64_t quick_bytes = std::max(int64_t(256) << 20, 2 * last_level_cache_bytes());
   const compute::ReadBandwidth look = compute::probe_read_bandwidth(options.model.threads, {}, quick_bytes);
   fmt::print(stderr,
              "This takes about {}: an estimate from {} of weights a step and a quick look at the memory ({}/s).\n",
@@ -272,10 +320,10 @@ void give_out(const ordered_json& record, const BenchOptions& options) {
   if (options.output.empty())
     fmt::print("{}", text);
   else
-    measure::write_text_file(options.output, text);
-  if (!options.html.empty()) measure::write_text_file(options.html, measure::html_report(record, language_of(options)));
+    write_text_file(options.output, text);
+  if (!options.html.empty()) write_text_file(options.html, measure::html_report(record, language_of(options)));
   if (!options.record.empty())
-    measure::write_text_file(options.record, record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+    write_text_file(options.record, record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
   std::fflush(stdout);  // the table stands whole before what follows it, also where both go to one file
   for (const std::string& path : {options.output, options.html, options.record})
     if (!path.empty()) fmt::print(stderr, "wrote {}\n", path);
@@ -398,7 +446,17 @@ void add_bench(CLI::App& app, int& exit_code) {
       "  updraft bench --synthetic mistral-7b:layers=4 --no-tasks --rows 2,4,8,16\n"
       "  updraft bench ./model --record a.json; updraft bench --replay a.json --fail-below 0.95\n"
       "  updraft bench --against http://localhost:8000/v1 --model mistral --record server.json");
-  command->callback([options, &exit_code] { exit_code = run(*options); });
+  command->callback([options, command, &exit_code] {
+    const BenchOptions& given = *options;
+    measure::SweepOptions& sweep = options->sweep;
+    if (!given.replay.empty()) refuse_flags_beside_replay(*command);
+    if (given.fail_below > 0 && given.replay.empty() && given.compare.empty())
+      throw CLI::ValidationError("--fail-below belongs to --replay or --compare");
+    if (command->count("--depth") > 0 && sweep.batches.empty() && sweep.rows.empty()) sweep.batches = {1};
+    if (given.no_tasks && given.compare.empty() && sweep.prompts.empty() && sweep.batches.empty() && sweep.rows.empty())
+      throw CLI::ValidationError("--no-tasks leaves nothing to measure: give --prompt, --batch, --depth or --rows");
+    exit_code = run(*options);
+  });
 }
 
 }  // namespace updraft::cli

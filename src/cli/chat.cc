@@ -84,7 +84,7 @@ class Conversation {
     session::TextRequest request = loaded_.default_request();
     session::apply_settings(settings_, request);
     request.messages = messages_;
-    request.context = loaded_.engine().options().max_context;  // one RoPE table for the whole conversation
+    request.context = context();  // one RoPE table for the whole conversation
     ProgressBar bar;
     request.on_text = [&](std::string_view text) {
       bar.finish();
@@ -104,6 +104,11 @@ class Conversation {
     clear_interrupt();
     if (last_.answer.finish_reason == engine::FinishReason::kError) {
       messages_.erase(messages_.end() - 1);
+      if (last_.answer.prompt_tokens >= context())
+        fail(
+            "the conversation has {} tokens with this message, and the context holds {}: /clear begins a new one, "
+            "`updraft chat --context` makes room for a longer one",
+            last_.answer.prompt_tokens, context());
       fail("{}", last_.answer.error);
     }
     fmt::print("\n");
@@ -112,7 +117,14 @@ class Conversation {
       fmt::print("{}\n", styled(fmt::format("[{}]", engine::name(last_.answer.finish_reason)), Style::kDim,
                                 stdout_is_terminal()));
     messages_.push_back({{"role", "assistant"}, {"content", last_.text}});
+    const int64_t used = last_.answer.prompt_tokens + int64_t(last_.answer.ids.size());
+    if (used > context() - context() / 8)
+      fmt::print("{}\n",
+                 styled(fmt::format("[{} of {} tokens of the context are used; /clear begins anew]", used, context()),
+                        Style::kYellow, stdout_is_terminal()));
   }
+
+  int64_t context() const { return loaded_.engine().options().max_context; }
 
   session::Session& loaded_;
   ordered_json settings_, messages_;
@@ -176,11 +188,11 @@ int run(const ChatOptions& options) {
   load.max_sequences = 1;
   // What can be refused is refused before the weights are loaded.
   const std::string& model = options.model.model;
-  if (model.empty() || session::open_chat_settings(model).chat_template.empty())
+  if (session::open_chat_settings(model).chat_template.empty())
     fail(
         "{}: this model has no chat template (chat_template in tokenizer_config.json); `updraft generate` continues "
         "raw text",
-        model.empty() ? options.model.synthetic : model);
+        model);
   const ordered_json settings = options.sampling.settings_json();
   const auto loaded = load_session(load, false);
   Conversation conversation(*loaded, settings, options.system);
@@ -215,7 +227,13 @@ void add_chat(CLI::App& app, int& exit_code) {
   command->add_flag("--no-history", options->no_history, "Keep no history of what you type");
   command->footer("Example:\n  updraft chat ./Mistral-7B-Instruct-v0.2 --temperature 0.7\n\nInside:\n" +
                   std::string(kHelp));
-  command->callback([options, &exit_code] { exit_code = run(*options); });
+  command->callback([options, &exit_code] {
+    if (options->model.model.empty())
+      throw CLI::ValidationError(
+          "give a MODEL: a conversation needs its tokenizer and chat template, also beside "
+          "--synthetic");
+    exit_code = run(*options);
+  });
 }
 
 }  // namespace updraft::cli

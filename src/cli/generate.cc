@@ -7,7 +7,9 @@
 #include <iostream>
 #include <iterator>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "cli/command.h"
@@ -24,7 +26,8 @@ using nlohmann::ordered_json;
 struct GenerateOptions {
   ModelOptions model;
   SamplingFlags sampling;
-  std::string prompt, ids, system;
+  std::optional<std::string> prompt;
+  std::string ids, system;
   int64_t batch = 16;
   bool chat = false, json = false, json_lines = false;
 };
@@ -132,6 +135,10 @@ int run_lines(session::Session& loaded, const ordered_json& flags) {
     std::string error;
   };
   std::deque<Slot> slots;  // in the order of the lines
+  const auto give_out = [](Slot& slot) {
+    fmt::print("{}\n", dump_line(slot.generation ? answer_json(slot.generation->take()) : error_line(slot.error)));
+    std::fflush(stdout);
+  };
   constexpr size_t kMaxWaiting = 1024;
   LineReader reader;
   while (!interrupted() && !(reader.ended() && slots.empty())) {
@@ -150,13 +157,19 @@ int run_lines(session::Session& loaded, const ordered_json& flags) {
     }
     loaded.engine().step([](int64_t) { return !interrupted(); });
     while (!slots.empty() && (!slots.front().generation || slots.front().generation->finished())) {
-      Slot& slot = slots.front();
-      fmt::print("{}\n", dump_line(slot.generation ? answer_json(slot.generation->take()) : error_line(slot.error)));
-      std::fflush(stdout);
+      give_out(slots.front());
       slots.pop_front();
     }
   }
-  return interrupted() ? kInterrupted : kSuccess;
+  if (!interrupted()) return kSuccess;
+  // Every request that was read gets its line, those that were running with what they have.
+  for (Slot& slot : slots)
+    if (slot.generation) slot.generation->cancel();
+  for (Slot& slot : slots) {
+    while (slot.generation && !slot.generation->finished()) loaded.engine().step([](int64_t) { return false; });
+    give_out(slot);
+  }
+  return kInterrupted;
 }
 
 int run_one(session::Session& loaded, const GenerateOptions& options, const ordered_json& flags) {
@@ -164,10 +177,10 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
   if (!options.ids.empty())
     line["ids"] = parse_ids(options.ids);
   else if (options.chat) {
-    line["messages"] = ordered_json::array({{{"role", "user"}, {"content", options.prompt}}});
+    line["messages"] = ordered_json::array({{{"role", "user"}, {"content", *options.prompt}}});
     if (!options.system.empty()) line["system"] = options.system;
   } else {
-    line["prompt"] = options.prompt;
+    line["prompt"] = *options.prompt;
   }
   session::TextRequest request = build_request(loaded, flags, line);
   ProgressBar bar;
@@ -243,13 +256,14 @@ void add_generate(CLI::App& app, int& exit_code) {
   command->callback([options, &exit_code] {
     GenerateOptions& o = *options;
     // With --synthetic the model folder is optional: a single positional is the prompt.
-    if (!o.model.synthetic.empty() && o.prompt.empty() && !std::filesystem::exists(o.model.model))
-      std::swap(o.model.model, o.prompt);
-    if (o.prompt == "-") o.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-    if (int(!o.prompt.empty()) + int(!o.ids.empty()) + int(o.json_lines) != 1)
+    if (!o.model.synthetic.empty() && !o.prompt && !o.model.model.empty() && !std::filesystem::exists(o.model.model))
+      o.prompt = std::exchange(o.model.model, "");
+    if (o.prompt == "-") o.prompt.emplace(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+    stop_if_interrupted();
+    if (int(o.prompt.has_value()) + int(!o.ids.empty()) + int(o.json_lines) != 1)
       throw CLI::ValidationError("give exactly one of PROMPT, --ids and --jsonl");
     if (!o.system.empty() && !o.chat) throw CLI::ValidationError("--system belongs to --chat");
-    if (o.chat && o.prompt.empty())
+    if (o.chat && !o.prompt)
       throw CLI::ValidationError("--chat belongs to PROMPT (a line of --jsonl has \"messages\")");
     exit_code = run(o);
   });

@@ -29,6 +29,7 @@ int run(const LogitsOptions& options) {
     ids = session::open_tokenizer(options.model.model)->encode(options.prompt, {.add_special = true});
   if (ids.empty()) fail("--prompt: this text has no tokens");
 
+  NpyWriter file(options.output);  // what cannot be written is found before the weights are read
   session::LoadOptions load = options.model.load_options();
   load.kv_tokens = int64_t(ids.size());
   load.max_sequences = 1;
@@ -38,14 +39,18 @@ int run(const LogitsOptions& options) {
   for (int32_t id : ids)
     if (id >= vocabulary) fail("--ids: {} is outside the vocabulary of {} tokens", id, vocabulary);
 
-  NpyWriter file(options.output, int64_t(ids.size()), vocabulary);
+  file.begin(int64_t(ids.size()), vocabulary);
   std::vector<int32_t> best(ids.size());
   int64_t rows = 0;
-  loaded->engine().logits(ids, options.chunk, [&](int64_t position, std::span<const float> row) {
-    file.row(row);
-    best[size_t(position)] = int32_t(std::max_element(row.begin(), row.end()) - row.begin());
-    ++rows;
-  });
+  loaded->engine().logits(
+      ids, options.chunk,
+      [&](int64_t position, std::span<const float> row) {
+        file.row(row);
+        best[size_t(position)] = int32_t(std::max_element(row.begin(), row.end()) - row.begin());
+        ++rows;
+      },
+      [](int64_t) { return !interrupted(); });
+  stop_if_interrupted();
   if (rows != int64_t(ids.size())) fail("the machine failed after {} of {} positions", rows, ids.size());
   file.finish();
   if (options.json) {

@@ -1,8 +1,12 @@
 // updraft: one program, one subcommand per job. Errors are one sentence on stderr and a non-zero exit code.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/terminal.h"
@@ -35,6 +39,10 @@ int main(int argc, char** argv) {
   add_bundle(app, exit_code);
   add_tune(app, exit_code);
   try {
+    const auto is_first = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+    const std::vector<CLI::App*> commands = app.get_subcommands({});
+    if (argc > 1 && argv[1][0] != '-' && std::none_of(commands.begin(), commands.end(), is_first))
+      throw CLI::ValidationError(fmt::format("there is no command {}", argv[1]));
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kSuccess : kUsage;
@@ -44,6 +52,12 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
     return interrupted() ? kInterrupted : kFailure;
+  }
+  // What was printed stands in a buffer still: a full disk shows only now.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    fmt::print(stderr, "{} standard output cannot be written: {}\n",
+               styled("updraft:", Style::kRed, stderr_is_terminal()), std::strerror(errno));
+    return kFailure;
   }
   return exit_code;
 }

@@ -3,25 +3,23 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <span>
 #include <string>
+
+#include "base/new_file.h"
 
 namespace updraft::cli {
 
 class NpyWriter {
  public:
-  NpyWriter(std::string path, int64_t rows, int64_t columns);  // throws Error
-  ~NpyWriter();                                                // removes what is not finished
-  NpyWriter(const NpyWriter&) = delete;
-  NpyWriter& operator=(const NpyWriter&) = delete;
+  explicit NpyWriter(const std::string& path) : file_(path) {}
 
-  void row(std::span<const float> values);
-  void finish();  // throws Error when the disk is full
+  void begin(int64_t rows, int64_t columns);  // once, before the rows
+  void row(std::span<const float> values) { file_.write(std::as_bytes(values)); }
+  void finish() { file_.finish(); }
 
  private:
-  std::string path_, temporary_;
-  std::FILE* file_ = nullptr;
+  NewFile file_;
 };
 
 }  // namespace updraft::cli

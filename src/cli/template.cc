@@ -9,6 +9,8 @@
 #include "cli/command.h"
 #include "cli/hub_options.h"
 #include "cli/json_lines.h"
+#include "cli/terminal.h"
+#include "session/json_values.h"
 
 namespace updraft::cli {
 namespace {
@@ -22,7 +24,7 @@ struct TemplateOptions {
 
 class Renderer {
  public:
-  explicit Renderer(const std::string& model) {
+  explicit Renderer(const std::string& model) : model_(model) {
     if (model != "-") settings_ = session::open_chat_settings(model);
     if (settings_.special_tokens.is_null()) settings_.special_tokens = ordered_json::object();
   }
@@ -30,30 +32,37 @@ class Renderer {
   const std::string& source() const { return settings_.chat_template; }
 
   std::string render(const ordered_json& line) {
-    ordered_json variables = settings_.special_tokens;
-    std::string source = settings_.chat_template;
-    for (const auto& [name, value] : line.items()) {
-      if (name == "template")
-        source = value.get<std::string>();
-      else
-        variables[name] = value;
-    }
-    // The model's own template is asked for what `generate --chat` would send; a line's template gets what the line
-    // says.
+    // The model's own template finds what transformers gives it and is asked for what `generate --chat` would send; a
+    // line's template gets the model's special tokens and what the line says.
     const bool own = !line.contains("template");
+    ordered_json variables = own ? settings_.variables() : settings_.special_tokens;
+    std::string source = settings_.chat_template, name = settings_.source;
+    for (const auto& [field, value] : line.items()) {
+      if (field == "template")
+        source = session::text_value("template", value), name = "of this line";
+      else
+        variables[field] = value;
+    }
+    if (line.contains("messages") && !line["messages"].is_array())
+      fail("messages: a list of {{\"role\", \"content\"}} is expected, not {}", line["messages"].dump());
     if (own && !variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
-    if (own && settings_.takes_tool_template(variables)) source = settings_.tool_template;
-    if (own && source.empty()) fail("there is no chat template: the model has none and the line brings none");
-    return compiled(source).render(variables);
+    if (own && settings_.takes_tool_template(variables)) source = settings_.tool_template, name = settings_.tool_source;
+    if (own && source.empty())
+      fail(
+          "{}: there is no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); give one as "
+          "\"template\" of a line of --jsonl",
+          model_);
+    return compiled(source, name).render(variables);
   }
 
  private:
   // The same template line after line is parsed once.
-  const text::ChatTemplate& compiled(const std::string& source) {
-    if (!last_ || last_->source() != source) last_.emplace(source);
+  const text::ChatTemplate& compiled(const std::string& source, const std::string& name) {
+    if (!last_ || last_->source() != source) last_.emplace(source, name);
     return *last_;
   }
 
+  std::string model_;
   text::ChatSettings settings_;
   std::optional<text::ChatTemplate> last_;
 };
@@ -62,7 +71,7 @@ int run(const TemplateOptions& options) {
   Renderer renderer(resolve_model(options.model, options.offline));
   if (options.json_lines) {
     run_json_lines([&](const ordered_json& line) -> ordered_json { return {{"prompt", renderer.render(line)}}; });
-    return kSuccess;
+    return interrupted() ? kInterrupted : kSuccess;
   }
   if (options.show) {
     fmt::print("{}\n", renderer.source());

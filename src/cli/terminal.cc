@@ -132,7 +132,10 @@ void watch_interrupts() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-void clear_interrupt() { interrupt_flag = false; }
+void clear_interrupt() {
+  interrupt_flag = false;
+  std::clearerr(stdout);  // a write that the signal cut short is no failure of what comes
+}
 
 void stop_if_interrupted() {
   if (interrupted()) fail("interrupted");

@@ -5,11 +5,14 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/hub_options.h"
 #include "cli/json_lines.h"
+#include "cli/terminal.h"
+#include "session/json_values.h"
 
 namespace updraft::cli {
 namespace {
@@ -22,24 +25,35 @@ struct TokenizeOptions {
 };
 
 ordered_json answer_line(const text::Tokenizer& tokenizer, const ordered_json& line) {
-  if (line.contains("ids")) {
-    const auto ids = line.at("ids").get<std::vector<int32_t>>();
-    for (int32_t id : ids)
-      if (id < 0 || id >= tokenizer.size())
-        fail("ids: {} is outside the vocabulary of {} tokens", id, tokenizer.size());
-    return {{"text", tokenizer.decode(ids, line.value("skip_special", false))}};
+  std::optional<std::string> text;
+  std::optional<std::vector<int32_t>> ids;
+  text::EncodeOptions options{.add_special = false, .parse_special = true};
+  bool skip_special = false;
+  for (const auto& [name, value] : line.items()) {
+    if (name == "text") {
+      text = session::text_value(name, value);
+    } else if (name == "ids") {
+      ids = session::id_list_value(name, value);
+    } else if (name == "special") {
+      options.add_special = session::boolean_value(name, value);
+    } else if (name == "parse_special") {
+      options.parse_special = session::boolean_value(name, value);
+    } else if (name == "skip_special") {
+      skip_special = session::boolean_value(name, value);
+    }  // a line of data may carry more
   }
-  if (!line.contains("text")) fail("a line has \"text\" or \"ids\"");
-  const text::EncodeOptions options{.add_special = line.value("special", false),
-                                    .parse_special = line.value("parse_special", true)};
-  return {{"ids", tokenizer.encode(line.at("text").get<std::string>(), options)}};
+  if (text.has_value() == ids.has_value()) fail("a line has either \"text\" or \"ids\"");
+  if (text) return {{"ids", tokenizer.encode(*text, options)}};
+  for (int32_t id : *ids)
+    if (id >= tokenizer.size()) fail("ids: {} is outside the vocabulary of {} tokens", id, tokenizer.size());
+  return {{"text", tokenizer.decode(*ids, skip_special)}};
 }
 
 int run(const TokenizeOptions& options) {
   const auto tokenizer = session::open_tokenizer(resolve_model(options.model, options.offline));
   if (options.json_lines) {
     run_json_lines([&](const ordered_json& line) { return answer_line(*tokenizer, line); });
-    return kSuccess;
+    return interrupted() ? kInterrupted : kSuccess;
   }
   ordered_json request = {
       {"special", options.special}, {"parse_special", !options.plain}, {"skip_special", !options.keep_special}};
@@ -47,6 +61,7 @@ int run(const TokenizeOptions& options) {
     request["ids"] = parse_ids(options.ids);
   else
     request["text"] = options.text == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : options.text;
+  stop_if_interrupted();
   const ordered_json answer = answer_line(*tokenizer, request);
   if (options.json) {
     fmt::print("{}\n", dump_line(answer));

@@ -272,6 +272,8 @@ void choose(std::span<const float> logits, const SampleRules& rules, SamplingScr
       out.id = draw(candidates, uniform(rules.seed, rules.position));
     }
   }
+  out.undefined =
+      out.id < 0 && std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
   if (rules.top_logprobs >= 0) report(logits, rules.top_logprobs, scratch, out);
 }
 

@@ -47,6 +47,7 @@ struct Sample {
     float log_probability;
   };
   int32_t id = -1;
+  bool undefined = false;        // id is -1 because no logit is a number
   float log_probability = 0;     // of the raw logits (log softmax), before any rule
   std::vector<Alternative> top;  // top_logprobs best of the raw logits, best first
 };

@@ -253,8 +253,11 @@ class Doctor {
         config = checkpoint::parse_synthetic(known).config;
       }
     } catch (const std::exception& e) {
-      add({Level::kProblem, "model", e.what(), e.what(), "give a model folder, a .gguf file or a known name",
-           "请给出模型目录、.gguf 文件或已知名称"});
+      const bool there = fs::exists(options_.model);
+      add({Level::kProblem, "model", e.what(), e.what(),
+           there ? "fetch the file that it names again (updraft pull verifies each)"
+                 : "give a model folder, a .gguf file or a known name",
+           there ? "请重新下载其中指出的文件 (updraft pull 会逐一校验)" : "请给出模型目录、.gguf 文件或已知名称"});
       return;
     }
     const int64_t available = system_memory().available_bytes;
@@ -263,13 +266,15 @@ class Doctor {
     const model::WeightChoice automatic, as_stored{natural, {}};
     std::vector<model::WeightChoice> choices = session::usual_choices();
     if (as_integers) choices.insert(choices.begin(), automatic);
-    bool any = false, any_resident = false;
-    std::string english, chinese;
+    bool any = false, any_resident = false, natural_fits = false;
+    std::string english, chinese, first_that_fits;
     for (const model::WeightChoice& choice : choices) {
       const session::MemoryPlan plan =
           session::plan_memory(config, opened.get(), natural, choice, compute::KvType::kF16, options_.context);
       const bool fits = plan.total_bytes <= available, is_natural = choice == (as_integers ? automatic : as_stored);
       any = any || fits;
+      natural_fits = natural_fits || (fits && is_natural);
+      if (fits && first_that_fits.empty()) first_that_fits = name(choice);
       ordered_json figure = {{"weights_bytes", plan.weights_bytes},
                              {"kv_bytes", plan.kv_bytes},
                              {"total_bytes", plan.total_bytes},
@@ -301,14 +306,20 @@ class Doctor {
     }
     out_.figures["model"]["name"] = options_.model;
     out_.figures["model"]["context"] = options_.context;
-    Finding f{any ? Level::kOk : Level::kProblem,
+    Finding f{natural_fits ? Level::kOk
+              : any        ? Level::kNote
+                           : Level::kProblem,
               "model",
               fmt::format("{} with {} tokens of context (weights + KV in f16 + 300 MB):{}", options_.model,
                           options_.context, english),
               fmt::format("{}, 上下文 {} 词元 (权重 + f16 KV + 300 MB):{}", options_.model, options_.context, chinese),
               "",
               ""};
-    if (!any) {
+    if (any && !natural_fits) {
+      f.remedy_english =
+          fmt::format("as it is stored the model does not fit: load it with --dtype {}", first_that_fits);
+      f.remedy_chinese = fmt::format("按存储类型放不下: 请用 --dtype {} 加载", first_that_fits);
+    } else if (!any) {
       f.remedy_english =
           fmt::format("{} are free: use a smaller model, a shorter --context, or a machine with more memory",
                       gigabytes(double(available)));

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/new_file.h"
 #include "base/system_memory.h"
 #include "base/thread_team.h"
 #include "measure/quality_sums.h"

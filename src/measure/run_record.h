@@ -25,7 +25,5 @@ std::string model_hash(const checkpoint::Checkpoint&, const session::LoadOptions
 
 // Reads a record from a file; throws Error when it is not one.
 nlohmann::ordered_json read_run_record(const std::string& path);
-// Writes text to a file that appears only when complete; throws Error.
-void write_text_file(const std::string& path, const std::string& text);
 
 }  // namespace updraft::measure

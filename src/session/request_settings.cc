@@ -5,54 +5,19 @@
 #include <string>
 
 #include "base/error.h"
+#include "session/json_values.h"
 
 namespace updraft::session {
 namespace {
 
 using nlohmann::ordered_json;
 
-double number(const std::string& name, const ordered_json& value, double low, double high) {
-  if (!value.is_number()) fail("{}: a number is expected, not {}", name, value.dump());
-  const double x = value.get<double>();
-  if (!(x >= low && x <= high)) fail("{}: {} is outside [{}, {}]", name, value.dump(), low, high);
-  return x;
-}
-
-int64_t integer(const std::string& name, const ordered_json& value, int64_t low, int64_t high) {
-  if (!value.is_number_integer()) fail("{}: a whole number is expected, not {}", name, value.dump());
-  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t(std::numeric_limits<int64_t>::max()))
-    fail("{}: {} is too large", name, value.dump());
-  const int64_t x = value.get<int64_t>();
-  if (x < low || x > high) fail("{}: {} is outside [{}, {}]", name, x, low, high);
-  return x;
-}
-
-bool boolean(const std::string& name, const ordered_json& value) {
-  if (!value.is_boolean()) fail("{}: true or false is expected, not {}", name, value.dump());
-  return value.get<bool>();
-}
-
-std::string text(const std::string& name, const ordered_json& value) {
-  if (!value.is_string()) fail("{}: a string is expected, not {}", name, value.dump());
-  return value.get<std::string>();
-}
-
-constexpr int64_t kMaxId = std::numeric_limits<int32_t>::max();
-
-std::vector<int32_t> id_list(const std::string& name, const ordered_json& value) {
-  if (!value.is_array()) fail("{}: a list of token ids is expected, not {}", name, value.dump());
-  std::vector<int32_t> ids;
-  ids.reserve(value.size());
-  for (const ordered_json& id : value) ids.push_back(int32_t(integer(name, id, 0, kMaxId)));
-  return ids;
-}
-
 std::vector<std::string> string_list(const std::string& name, const ordered_json& value) {
   if (value.is_null()) return {};
   if (value.is_string()) return {value.get<std::string>()};
   if (!value.is_array()) fail("{}: a string or a list of strings is expected, not {}", name, value.dump());
   std::vector<std::string> list;
-  for (const ordered_json& item : value) list.push_back(text(name, item));
+  for (const ordered_json& item : value) list.push_back(text_value(name, item));
   for (const std::string& item : list)
     if (item.empty()) fail("{}: an empty stop string would end every answer at once", name);
   return list;
@@ -64,7 +29,7 @@ std::vector<std::pair<std::vector<int32_t>, float>> sequence_bias(const std::str
   if (!value.is_array()) fail("{}: a list of [[ids], bias] is expected, not {}", name, value.dump());
   for (const ordered_json& item : value) {
     if (!item.is_array() || item.size() != 2) fail("{}: [[ids], bias] is expected, not {}", name, item.dump());
-    biases.emplace_back(id_list(name, item[0]), float(number(name, item[1], -1e30, 1e30)));
+    biases.emplace_back(id_list_value(name, item[0]), float(number_value(name, item[1], -1e30, 1e30)));
   }
   return biases;
 }
@@ -76,7 +41,7 @@ std::vector<std::pair<int32_t, float>> logit_bias(const std::string& name, const
   for (const auto& [key, bias] : value.items()) {
     if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
       fail("{}: \"{}\" is not a token id", name, key);
-    biases.emplace_back(int32_t(std::stol(key)), float(number(name, bias, -1e30, 1e30)));
+    biases.emplace_back(int32_t(std::stol(key)), float(number_value(name, bias, -1e30, 1e30)));
   }
   return biases;
 }
@@ -85,7 +50,7 @@ std::vector<std::pair<int32_t, float>> logit_bias(const std::string& name, const
 // sampling.
 bool apply_sampling(const std::string& name, const ordered_json& v, engine::SamplingParameters& s, bool& samples) {
   const auto sampling = [&](float& field, double low, double high) {
-    field = float(number(name, v, low, high));
+    field = float(number_value(name, v, low, high));
     samples = true;
     return true;
   };
@@ -96,36 +61,36 @@ bool apply_sampling(const std::string& name, const ordered_json& v, engine::Samp
   if (name == "epsilon_cutoff") return sampling(s.epsilon_cutoff, 0, 1);
   if (name == "eta_cutoff") return sampling(s.eta_cutoff, 0, 1);
   if (name == "top_k") {
-    s.top_k = int32_t(integer(name, v, 0, kMaxId));
+    s.top_k = int32_t(integer_value(name, v, 0, kMaxId));
     samples = true;
   } else if (name == "seed") {
-    s.seed = uint64_t(integer(name, v, 0, std::numeric_limits<int64_t>::max()));
+    s.seed = uint64_t(integer_value(name, v, 0, std::numeric_limits<int64_t>::max()));
   } else if (name == "repetition_penalty") {
-    s.repetition_penalty = float(number(name, v, 1e-3, 1e3));
+    s.repetition_penalty = float(number_value(name, v, 1e-3, 1e3));
   } else if (name == "presence_penalty") {
-    s.presence_penalty = float(number(name, v, -100, 100));
+    s.presence_penalty = float(number_value(name, v, -100, 100));
   } else if (name == "frequency_penalty") {
-    s.frequency_penalty = float(number(name, v, -100, 100));
+    s.frequency_penalty = float(number_value(name, v, -100, 100));
   } else if (name == "no_repeat_ngram_size") {
-    s.no_repeat_ngram_size = int32_t(integer(name, v, 0, 1 << 20));
+    s.no_repeat_ngram_size = int32_t(integer_value(name, v, 0, 1 << 20));
   } else if (name == "bad_words_ids") {
     if (!v.is_array()) fail("{}: a list of lists of token ids is expected", name);
     s.bad_words.clear();
-    for (const ordered_json& word : v) s.bad_words.push_back(id_list(name, word));
+    for (const ordered_json& word : v) s.bad_words.push_back(id_list_value(name, word));
   } else if (name == "sequence_bias") {
     s.sequence_bias = sequence_bias(name, v);
   } else if (name == "logit_bias") {
     s.logit_bias = logit_bias(name, v);
   } else if (name == "suppress_tokens") {
-    s.suppressed_ids = id_list(name, v);
+    s.suppressed_ids = id_list_value(name, v);
   } else if (name == "begin_suppress_tokens") {
-    s.begin_suppressed_ids = id_list(name, v);
+    s.begin_suppressed_ids = id_list_value(name, v);
   } else if (name == "logprobs") {
     // true: the chosen token's; n: and the n best
     if (v.is_boolean())
       s.top_logprobs = v.get<bool>() ? 0 : -1;
     else
-      s.top_logprobs = int32_t(integer(name, v, 0, 1000));
+      s.top_logprobs = int32_t(integer_value(name, v, 0, 1000));
   } else {
     return false;
   }
@@ -134,24 +99,24 @@ bool apply_sampling(const std::string& name, const ordered_json& v, engine::Samp
 
 bool apply_request(const std::string& name, const ordered_json& v, TextRequest& r) {
   if (name == "prompt") {
-    r.prompt = text(name, v);
+    r.prompt = text_value(name, v);
   } else if (name == "messages") {
     if (!v.is_array()) fail("messages: a list of {{\"role\", \"content\"}} is expected, not {}", v.dump());
     r.messages = v;
   } else if (name == "ids") {
-    r.ids = id_list(name, v);
+    r.ids = id_list_value(name, v);
   } else if (name == "max_new_tokens") {
-    r.max_new_tokens = integer(name, v, 1, std::numeric_limits<int32_t>::max());
+    r.max_new_tokens = integer_value(name, v, 1, std::numeric_limits<int32_t>::max());
   } else if (name == "min_new_tokens") {
-    r.min_new_tokens = integer(name, v, 0, std::numeric_limits<int32_t>::max());
+    r.min_new_tokens = integer_value(name, v, 0, std::numeric_limits<int32_t>::max());
   } else if (name == "ignore_eos") {
-    r.ignore_eos = boolean(name, v);
+    r.ignore_eos = boolean_value(name, v);
   } else if (name == "stop" || name == "stop_strings") {
     r.stop = string_list(name, v);
   } else if (name == "include_stop") {
-    r.include_stop = boolean(name, v);
+    r.include_stop = boolean_value(name, v);
   } else if (name == "context") {
-    r.context = integer(name, v, 1, int64_t(1) << 40);
+    r.context = integer_value(name, v, 1, int64_t(1) << 40);
   } else if (name == "tools" || name == "documents" || name == "add_generation_prompt") {
     r.template_variables[name] = v;
   } else if (name == "template_variables") {
@@ -176,12 +141,12 @@ void apply_settings(const ordered_json& settings, TextRequest& request) {
   if (settings.contains("system")) {
     if (!request.messages) fail("system: needs messages (or --chat) to belong to");
     // A braced list would be taken for the elements to insert.
-    const ordered_json message = {{"role", "system"}, {"content", text("system", settings["system"])}};
+    const ordered_json message = {{"role", "system"}, {"content", text_value("system", settings["system"])}};
     request.messages->insert(request.messages->begin(), message);
   }
   // Asking for a temperature asks for sampling; temperature 0 and do_sample false ask for greedy.
   if (samples) request.sampling.do_sample = true;
-  if (settings.contains("do_sample")) request.sampling.do_sample = boolean("do_sample", settings["do_sample"]);
+  if (settings.contains("do_sample")) request.sampling.do_sample = boolean_value("do_sample", settings["do_sample"]);
   if (request.sampling.temperature == 0) {
     request.sampling.do_sample = false;
     request.sampling.temperature = 1;

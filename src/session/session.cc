@@ -24,10 +24,13 @@ text::VocabularyData vocabulary_data(const checkpoint::EmbeddedVocabulary& v) {
           v.eos_id, v.unknown_id, v.padding_id, v.add_bos, v.add_eos, v.add_space_prefix};
 }
 
-text::ChatSettings chat_settings_of(const checkpoint::EmbeddedVocabulary& v) {
+text::ChatSettings chat_settings_of(const checkpoint::Checkpoint& opened) {
   text::ChatSettings settings;
-  settings.chat_template = v.chat_template;
   settings.special_tokens = ordered_json::object();
+  if (opened.vocabulary() == nullptr) return settings;
+  const checkpoint::EmbeddedVocabulary& v = *opened.vocabulary();
+  settings.chat_template = v.chat_template;
+  settings.source = fmt::format("tokenizer.chat_template of {}", opened.path().string());
   const auto put = [&](const char* name, int32_t id) {
     if (id >= 0 && size_t(id) < v.tokens.size()) settings.special_tokens[name] = v.tokens[size_t(id)];
   };
@@ -122,18 +125,22 @@ std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions& options) {
 }
 
 std::unique_ptr<text::Tokenizer> open_tokenizer(const std::string& model) {
+  if (!fs::exists(model)) fail("{}: there is no such folder or file", model);
   if (!is_gguf(model)) return text::load_tokenizer(model);
   const auto opened = checkpoint::open_checkpoint(model);
   const checkpoint::EmbeddedVocabulary* vocabulary = opened->vocabulary();
   if (!vocabulary || vocabulary->model.empty())
-    fail("{}: this GGUF file carries no vocabulary (tokenizer.ggml.model)", model);
-  return text::make_tokenizer(vocabulary_data(*vocabulary));
+    fail(
+        "{}: this GGUF file carries no vocabulary (tokenizer.ggml.model); take a file that has one, or the model's "
+        "folder",
+        model);
+  return naming(model, [&] { return text::make_tokenizer(vocabulary_data(*vocabulary)); });
 }
 
 text::ChatSettings open_chat_settings(const std::string& model) {
   if (is_gguf(model)) {
     const auto opened = checkpoint::open_checkpoint(model);
-    return opened->vocabulary() ? chat_settings_of(*opened->vocabulary()) : text::ChatSettings{};
+    return chat_settings_of(*opened);
   }
   if (!fs::exists(model)) fail("{}: there is no such folder or file; a model folder or a .gguf is expected", model);
   return text::load_chat_settings(fs::is_directory(model) ? fs::path(model) : fs::path(model).parent_path());
@@ -142,13 +149,15 @@ text::ChatSettings open_chat_settings(const std::string& model) {
 checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint& opened) {
   const checkpoint::EmbeddedVocabulary* vocabulary = opened.vocabulary();
   if (!vocabulary || vocabulary->model.empty()) return {};
-  const text::ChatSettings chat = chat_settings_of(*vocabulary);
+  const text::ChatSettings chat = chat_settings_of(opened);
   ordered_json config = chat.special_tokens;
   config["clean_up_tokenization_spaces"] = false;
   config["model_max_length"] = opened.config().max_context;
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
-  checkpoint::TextFiles files = {{"tokenizer.json", text::to_tokenizer_json(vocabulary_data(*vocabulary))},
-                                 {"tokenizer_config.json", config.dump(2) + "\n"}};
+  checkpoint::TextFiles files = {
+      {"tokenizer.json",
+       naming(opened.path().string(), [&] { return text::to_tokenizer_json(vocabulary_data(*vocabulary)); })},
+      {"tokenizer_config.json", config.dump(2) + "\n"}};
   if (!chat.chat_template.empty()) files.emplace_back("chat_template.jinja", chat.chat_template);
   return files;
 }
@@ -189,16 +198,17 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   const checkpoint::Checkpoint& opened = *session->checkpoint_;
 
   if (opened.vocabulary() && !opened.vocabulary()->model.empty()) {
-    session->tokenizer_ = text::make_tokenizer(vocabulary_data(*opened.vocabulary()));
-    session->chat_settings_ = chat_settings_of(*opened.vocabulary());
-  } else if (!options.model.empty() && has_tokenizer(options.model)) {
-    session->tokenizer_ = text::load_tokenizer(options.model);
-    session->chat_settings_ = text::load_chat_settings(options.model);
+    session->tokenizer_ =
+        naming(options.model, [&] { return text::make_tokenizer(vocabulary_data(*opened.vocabulary())); });
+    session->chat_settings_ = chat_settings_of(opened);
+  } else if (!options.model.empty() && (is_gguf(options.model) || has_tokenizer(options.model))) {
+    session->tokenizer_ = open_tokenizer(options.model);
+    session->chat_settings_ = open_chat_settings(options.model);
   } else if (!options.synthetic.empty() && opened.config().vocabulary_size >= text::kByteTokenizerTokens) {
     session->tokenizer_ = text::make_byte_tokenizer(opened.config().vocabulary_size);
   }
   if (!session->chat_settings_.chat_template.empty())
-    session->chat_template_.emplace(session->chat_settings_.chat_template);
+    session->chat_template_.emplace(session->chat_settings_.chat_template, session->chat_settings_.source);
 
   compute::MachineOptions machine_options;
   machine_options.threads = options.threads;
@@ -282,19 +292,20 @@ TextRequest Session::default_request() const {
   s.begin_suppressed_ids = c.begin_suppressed_ids;
   request.max_new_tokens = c.max_new_tokens;
   request.min_new_tokens = c.min_new_tokens.value_or(0);
+  request.stop = c.stop_strings;
   return request;
 }
 
 std::string Session::apply_template(const ordered_json& messages, const ordered_json& variables) const {
   if (!chat_template_)
     fail("{}: this model has no chat template (chat_template in tokenizer_config.json); give a raw prompt instead",
-         checkpoint_->path().string());
-  ordered_json all = chat_settings_.special_tokens;
+         checkpoint_->path().empty() ? "--synthetic" : checkpoint_->path().string());
+  ordered_json all = chat_settings_.variables();
   all["messages"] = messages;
   all["add_generation_prompt"] = true;
   for (const auto& [name, value] : variables.items()) all[name] = value;
   if (chat_settings_.takes_tool_template(all))
-    return text::ChatTemplate(chat_settings_.tool_template, "tool_use").render(all);
+    return text::ChatTemplate(chat_settings_.tool_template, chat_settings_.tool_source).render(all);
   return chat_template_->render(all);
 }
 

@@ -30,6 +30,7 @@ void read_config_templates(const Json& config, const fs::path& path, ChatSetting
   if (found == config.end() || found->is_null()) return;
   if (found->is_string()) {
     settings.chat_template = found->get<std::string>();
+    settings.source = fmt::format("chat_template of {}", path.string());
     return;
   }
   if (!found->is_array()) fail("The field chat_template of {} is neither a string nor a list.", path.string());
@@ -38,8 +39,10 @@ void read_config_templates(const Json& config, const fs::path& path, ChatSetting
                  entry.contains("template") && entry["template"].is_string();
     if (!named) fail("An entry of chat_template in {} lacks its name or its template.", path.string());
     std::string name = entry["name"].get<std::string>();
-    if (name == "default") settings.chat_template = entry["template"].get<std::string>();
-    if (name == "tool_use") settings.tool_template = entry["template"].get<std::string>();
+    const std::string source = fmt::format("chat_template \"{}\" of {}", name, path.string());
+    if (name == "default") settings.chat_template = entry["template"].get<std::string>(), settings.source = source;
+    if (name == "tool_use")
+      settings.tool_template = entry["template"].get<std::string>(), settings.tool_source = source;
   }
 }
 
@@ -47,9 +50,10 @@ void read_template_files(const fs::path& folder, ChatSettings& settings) {
   fs::path main = folder / "chat_template.jinja";
   if (!fs::exists(main)) return;
   settings.chat_template = read_file(main);
+  settings.source = main.string();
   settings.tool_template.clear();
   fs::path tools = folder / "additional_chat_templates" / "tool_use.jinja";
-  if (fs::exists(tools)) settings.tool_template = read_file(tools);
+  if (fs::exists(tools)) settings.tool_template = read_file(tools), settings.tool_source = tools.string();
 }
 
 // A token is a string, or {"content": "...", ...} as an added token is written.
@@ -63,6 +67,13 @@ void read_tokens(const Json& config, Json& tokens) {
 }
 
 }  // namespace
+
+Json ChatSettings::variables() const {
+  Json all = special_tokens.is_null() ? Json::object() : special_tokens;
+  all["tools"] = nullptr;
+  all["documents"] = nullptr;
+  return all;
+}
 
 bool ChatSettings::takes_tool_template(const Json& variables) const {
   const auto tools = variables.find("tools");

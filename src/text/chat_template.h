@@ -34,7 +34,11 @@ class ChatTemplate {
 struct ChatSettings {
   std::string chat_template;              // default template; empty: the model has none
   std::string tool_template;              // the one named tool_use, or empty
+  std::string source, tool_source;        // where each was found, for messages
   nlohmann::ordered_json special_tokens;  // {"bos_token": "<s>", "eos_token": "</s>", ...}
+
+  // What every template finds defined, as in transformers: the special tokens, and `tools` and `documents` as none.
+  nlohmann::ordered_json variables() const;
 
   // Whether these variables go to tool_template, as in transformers: where there are tools and the model has one.
   bool takes_tool_template(const nlohmann::ordered_json& variables) const;

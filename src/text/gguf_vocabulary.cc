@@ -84,6 +84,10 @@ constexpr NamedPreTokenizer kPreTokenizers[] = {
 };
 
 void add_merges(const VocabularyData& data, TokenizerParts& parts) {
+  if (data.merges.empty())
+    fail(
+        "The GGUF vocabulary's merges (tokenizer.ggml.merges) are missing, without which every text falls apart into "
+        "bytes; convert the model again.");
   const auto id_of = [&](std::string_view token) {
     const auto id = parts.vocabulary.id_of(token);
     if (!id) fail("The GGUF vocabulary's merges name '{}', which is not one of its tokens.", token);

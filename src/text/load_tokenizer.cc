@@ -13,7 +13,7 @@ namespace updraft::text {
 namespace {
 
 TokenizerParts load_json(const std::filesystem::path& file, const TokenizerConfig& config) {
-  TokenizerParts parts = parse_tokenizer_json(read_file(file), file.string());
+  TokenizerParts parts = naming(file.string(), [&] { return parse_tokenizer_json(read_file(file), file.string()); });
   // Without a configuration the post-processor is the only one to say what begins and ends a text.
   if (!parts.prefix.empty()) parts.bos = parts.prefix.front();
   if (!parts.suffix.empty()) parts.eos = parts.suffix.back();
@@ -53,10 +53,19 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path) {
     if (!fs::exists(file)) fail("{}: the folder has neither tokenizer.json nor tokenizer.model.", path.string());
   }
   const bool json = file.extension() == ".json";
+  const fs::path other = json && fs::is_directory(path) ? path / "tokenizer.model" : fs::path();
   if (!json && file.filename().string().find(".model") == std::string::npos) {
     fail("{}: not a tokenizer.json, a tokenizer.model or a folder with one of them.", path.string());
   }
-  TokenizerParts parts = json ? load_json(file, config) : load_model(file, config);
+  TokenizerParts parts;
+  try {
+    parts = json ? load_json(file, config) : load_model(file, config);
+  } catch (const UnsupportedComponent& error) {
+    if (other.empty() || !fs::exists(other))
+      fail("{}; a tokenizer.model beside it, where the model has one, would be taken instead.", error.what());
+    parts = load_model(other, config);
+    parts.kind += fmt::format(" from {} ({})", other.filename().string(), error.what());
+  }
   check_ids(parts, file);
   return std::make_unique<PipelineTokenizer>(std::move(parts));
 }

@@ -51,6 +51,12 @@ std::string spell_out_classes(std::string_view pattern) {
   return out;
 }
 
+std::string library_string(uint32_t what) {
+  char text[64] = {};
+  pcre2_config(what, text);
+  return text;
+}
+
 struct FreeMatchData {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
@@ -63,6 +69,12 @@ struct Regex::Impl {
 
   ~Impl() { pcre2_code_free(code); }
 };
+
+std::string Regex::description() {
+  const std::string version = library_string(PCRE2_CONFIG_VERSION);
+  return fmt::format("PCRE2 {} with Unicode {}", version.substr(0, version.find(' ')),
+                     library_string(PCRE2_CONFIG_UNICODE_VERSION));
+}
 
 Regex::Regex(const std::string& pattern) : impl_(std::make_unique<Impl>()) {
   int error = 0;

@@ -1,6 +1,6 @@
 // Regex: a PCRE2 pattern over UTF-8 with Unicode classes, for patterns that have no scanner of their own. Its Unicode
-// version is the library's (14 in Debian 12), older than that of the generated tables; the known patterns never come
-// here.
+// version is the library's (14 in Debian 12), older than that of the generated tables: letters that came later are none
+// here (docs/guide.md). The known patterns never come here.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@ class Regex {
  public:
   // Throws Error that quotes the pattern.
   explicit Regex(const std::string& pattern);
+  static std::string description();  // "PCRE2 10.42 with Unicode 14.0.0"
   ~Regex();
   Regex(Regex&&) noexcept;
   Regex& operator=(Regex&&) noexcept;

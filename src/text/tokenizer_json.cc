@@ -29,6 +29,7 @@ class Reader {
     read_post_processor(field(root, "post_processor"), 0);
     parts_.bpe.byte_level = byte_level_;
     parts_.kind = byte_level_ ? "byte-level BPE" : parts_.bpe.byte_fallback ? "BPE with byte fallback" : "BPE";
+    if (regular_expressions_) parts_.kind += ", regular expressions of its own by " + Regex::description();
   }
 
  private:
@@ -47,7 +48,12 @@ class Reader {
     return type;
   }
   [[noreturn]] void unsupported(const char* what, const std::string& type) const {
-    fail("{}: the {} '{}' is not supported.", name_, what, type);
+    throw UnsupportedComponent(fmt::format("{}: the {} '{}' is not supported", name_, what, type));
+  }
+  // A pattern without a scanner of its own.
+  Regex regex(const std::string& pattern) {
+    regular_expressions_ = true;
+    return naming(name_, [&] { return Regex(pattern); });
   }
   const Json& array(const Json& object, const char* key) const {
     const Json& value = field(object, key);
@@ -81,11 +87,13 @@ class Reader {
   std::string name_;
   TokenizerParts& parts_;
   bool byte_level_ = false;
+  bool regular_expressions_ = false;
 };
 
 void Reader::read_model(const Json& model) {
   const std::string type =
       model.is_object() && !model.contains("type") && model.contains("merges") ? "BPE" : type_of(model, "model", 0);
+  if (type.empty()) fail("{}: there is no 'model'; fetch the file again.", name_);
   if (type != "BPE") unsupported("model", type);
   if (!text(model, "continuing_subword_prefix").empty()) unsupported("model setting", "continuing_subword_prefix");
   if (!text(model, "end_of_word_suffix").empty()) unsupported("model setting", "end_of_word_suffix");
@@ -183,7 +191,7 @@ void Reader::read_normalizer(const Json& normalizer, int depth) {
   } else if (type == "Replace") {
     bool is_regex = false;
     std::string wanted = pattern(normalizer, is_regex), content = text(normalizer, "content");
-    out.push_back(is_regex ? make_replace(Regex(wanted), std::move(content))
+    out.push_back(is_regex ? make_replace(regex(wanted), std::move(content))
                            : make_replace(std::move(wanted), std::move(content)));
   } else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
     out.push_back(make_unicode_form(type == "NFC"    ? UnicodeForm::kNfc
@@ -222,7 +230,7 @@ void Reader::read_split(const Json& split) {
   if (scanner != nullptr && keeps_matches) {
     out.push_back(make_scanner_split(scanner));
   } else if (is_regex) {
-    out.push_back(make_regex_split(Regex(wanted), what, invert));
+    out.push_back(make_regex_split(regex(wanted), what, invert));
   } else {
     out.push_back(make_string_split(wanted, what, invert));
   }
@@ -291,7 +299,7 @@ void Reader::read_decoder(const Json& decoder, int depth) {
     bool is_regex = false;
     const std::string wanted = pattern(decoder, is_regex);
     out.push_back(step(is_regex ? Kind::kReplaceRegex : Kind::kReplaceString, wanted, text(decoder, "content")));
-    if (is_regex) out.back().regex = std::make_shared<Regex>(wanted);
+    if (is_regex) out.back().regex = std::make_shared<Regex>(regex(wanted));
   } else if (type == "ByteFallback") {
     out.push_back(step(Kind::kByteFallback));
   } else if (type == "Fuse") {

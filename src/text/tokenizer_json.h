@@ -6,9 +6,16 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
 #include "text/pipeline_tokenizer.h"
 
 namespace updraft::text {
+
+// The file is in order, but it needs something that is not built here.
+class UnsupportedComponent : public Error {
+ public:
+  using Error::Error;
+};
 
 // `name` is for messages: the file. Throws Error.
 TokenizerParts parse_tokenizer_json(std::string_view json, const std::string& name);

@@ -48,6 +48,24 @@ class FolderTest : public testing::Test {
   const test::TemporaryFolder folder_;
 };
 
+// transformers: a head of other values than the table's is the model's own, though config.json calls them tied.
+TEST_F(FolderTest, AHeadOfOtherValuesIsNotTied) {
+  folder_.write("config.json", R"({"model_type": "llama", "num_hidden_layers": 1, "vocab_size": 2, "hidden_size": 2,
+                                   "num_attention_heads": 1, "tie_word_embeddings": true})");
+  const std::string table("\1\2\3\4\5\6\7\10", 8), other("\1\2\3\4\5\6\7\11", 8);
+  const auto write = [&](const std::string& head) {
+    const json header = {
+        {"lm_head.weight", {{"dtype", "BF16"}, {"shape", {2, 2}}, {"data_offsets", {0, 8}}}},
+        {"model.embed_tokens.weight", {{"dtype", "BF16"}, {"shape", {2, 2}}, {"data_offsets", {8, 16}}}}};
+    const std::string text = header.dump();
+    folder_.write("model.safetensors", little_endian(text.size(), 8) + text + head + table);
+  };
+  write(table);
+  EXPECT_TRUE(open()->config().tied_embeddings);
+  write(other);
+  EXPECT_FALSE(open()->config().tied_embeddings);
+}
+
 TEST_F(FolderTest, OneFile) {
   folder_.write("model.safetensors", safetensors_of({"model.norm.weight", "lm_head.weight"}));
   folder_.write("pytorch_model.bin", "not even looked at");

@@ -81,16 +81,19 @@ TEST(GenerationConfig, DerivedFromTheModelsConfig) {
 }
 
 TEST(GenerationConfig, SettingsThatAreNotSupportedAreRefusedByName) {
-  const json fields = {{"num_beams", 4},
-                       {"penalty_alpha", 0.6},
-                       {"guidance_scale", 1.5},
-                       {"forced_eos_token_id", 2},
-                       {"stop_strings", {"\n"}},
-                       {"min_length", 5},
-                       {"watermarking_config", {{"bias", 2}}}};
+  const json fields = {{"num_beams", 4},           {"penalty_alpha", 0.6}, {"guidance_scale", 1.5},
+                       {"forced_eos_token_id", 2}, {"min_length", 5},      {"watermarking_config", {{"bias", 2}}}};
   for (const auto& [key, value] : fields.items())
     EXPECT_THAT(error_of({{key, value}}), AllOf(HasSubstr(key), HasSubstr("generation_config.json")));
   EXPECT_EQ(error_of({{"num_beams", 1}, {"penalty_alpha", nullptr}, {"min_length", 0}, {"guidance_scale", 1.0}}), "");
+}
+
+TEST(GenerationConfig, StopStringsAreOneTextOrSeveral) {
+  EXPECT_EQ(parse({{"stop_strings", "\n\n"}}).stop_strings, std::vector<std::string>{"\n\n"});
+  EXPECT_EQ(parse({{"stop_strings", {"END", "###"}}}).stop_strings, (std::vector<std::string>{"END", "###"}));
+  EXPECT_TRUE(parse({{"stop_strings", nullptr}}).stop_strings.empty());
+  for (const json& wrong : {json(3), json({"a", 3}), json(""), json({"a", ""})})
+    EXPECT_THAT(error_of({{"stop_strings", wrong}}), HasSubstr("stop_strings"));
 }
 
 TEST(GenerationConfig, ValuesAreChecked) {

@@ -139,6 +139,18 @@ class Bench(unittest.TestCase):
         again = json.loads((self.folder / "again.json").read_text())
         self.assertEqual(again["tasks"][0]["logits_hash"], json.loads(single.read_text())["tasks"][0]["logits_hash"])
         self.assertEqual(again["protocol"], json.loads(single.read_text())["protocol"])
+        for more in (["--runs", 2], ["--dtype", "f32"], ["MODEL"]):
+            refused = run("bench", *more, "--replay", single)
+            self.assertEqual(refused.returncode, 2, refused.stderr)
+            self.assertIn("leave", refused.stderr)
+        broken = {**again, "flags": {**again["flags"], "threads": "many"}}
+        single.write_text(json.dumps(broken))
+        self.assertIn("threads", run("bench", "--replay", single).stderr)
+
+    def test_depth_alone_is_one_sequence(self):
+        done = run_ok("bench", "--synthetic", self.shape, "--no-tasks", "--no-probe", "--depth", 100, "--sweep-tokens", 2,
+                      "--sweep-samples", 1, "--format", "json")
+        self.assertEqual([(p["depth"], p["batch"]) for p in json.loads(done.stdout)["sweep"]], [(100, 1)])
 
     def test_compare(self):
         fast, slow = (json.loads(json.dumps(self.record)) for _ in range(2))

@@ -128,9 +128,15 @@ class Chat(unittest.TestCase):
         (p1, k1, n1), (p2, k2, n2) = [tuple(map(int, m)) for m in STATISTICS.findall(done.stdout)]
         self.assertEqual((k1, n1, n2), (0, 6, 6))
         self.assertGreater(p1, 300)
-        # all of turn 1 is kept, but for the last page, which may not be full
-        self.assertGreater(k2, p1 - 130)
-        self.assertLessEqual(p2 - k2, 130 + n1 + 40)
+        # All of turn 1 is kept, but for what its answer becomes when it is text again.
+        self.assertGreaterEqual(k2, p1)
+        self.assertLessEqual(p2 - k2, n1 + 40)
+
+    def test_a_full_context_names_the_way_out(self):
+        done = self.chat("word " * 30 + "\n" + "word " * 3000 + "\n/clear\nhi\n", "--context", 400)
+        self.assertIn("/clear", done.stderr)
+        self.assertIn("--context", done.stderr)
+        self.assertIn(self.expected({"role": "user", "content": "hi"}), done.stdout)
 
     def test_many_lines_and_settings(self):
         done = self.chat('"""one\ntwo"""\n')

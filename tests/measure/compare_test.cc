@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/new_file.h"
 #include "tests/measure/example_record.h"
 #include "tests/support/error_text.h"
 #include "tests/support/temporary_folder.h"

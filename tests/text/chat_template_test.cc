@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "tests/support/error_text.h"
 #include "tests/support/goldens.h"
 
 namespace updraft::text {
@@ -101,6 +102,26 @@ TEST_F(FolderTest, ConfigListHasDefaultAndTools) {
     EXPECT_FALSE(settings.takes_tool_template(without)) << without;
   settings.tool_template.clear();
   EXPECT_FALSE(settings.takes_tool_template(tools));
+}
+
+// As transformers calls them: a template may ask whether there are tools without their being undefined.
+TEST_F(FolderTest, TemplatesFindToolsAndDocumentsAsNone) {
+  write_file(folder_ / "tokenizer_config.json", R"({"bos_token": "<s>"})");
+  const ChatTemplate source(
+      "{{ bos_token }}{% if tools is not none %}[T]{% endif %}{% if documents is defined %}{{ documents }}{% endif %}");
+  EXPECT_EQ(source.render(load_chat_settings(folder_).variables()), "<s>None");
+}
+
+TEST_F(FolderTest, TemplatesAreCalledByTheirFile) {
+  const auto error_of = [&](const std::string& where) {
+    const ChatSettings settings = load_chat_settings(folder_);
+    const std::string error = test::error_text([&] { ChatTemplate(settings.chat_template, settings.source); });
+    EXPECT_NE(error.find(where), std::string::npos) << error;
+  };
+  write_file(folder_ / "tokenizer_config.json", R"({"chat_template": "{% if %}"})");
+  error_of("chat_template of " + (folder_ / "tokenizer_config.json").string());
+  write_file(folder_ / "chat_template.jinja", "{% for %}");
+  error_of((folder_ / "chat_template.jinja").string());
 }
 
 TEST_F(FolderTest, FilesComeBeforeTheConfig) {

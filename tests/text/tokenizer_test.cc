@@ -25,7 +25,9 @@ namespace {
 using Json = nlohmann::json;
 using Ids = std::vector<TokenId>;
 using test::error_text;
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 Json read_json(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -83,6 +85,44 @@ TEST(Tokenizer, RefusesWhatItDoesNotKnowByName) {
   EXPECT_THAT(folder.refusal(json), HasSubstr("end_of_word_suffix"));
   EXPECT_THAT(folder.refusal(Json::array()), HasSubstr("not a JSON object"));
   EXPECT_THAT(error_text([] { load_tokenizer("/nowhere/tokenizer.json"); }), HasSubstr("/nowhere/tokenizer.json"));
+}
+
+TEST(Tokenizer, ErrorsNameTheFile) {
+  Folder folder;
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(abc"}}}, {"behavior", "Isolated"}};
+  EXPECT_THAT(folder.refusal(json), AllOf(HasSubstr("tokenizer.json: "), HasSubstr("'(abc'")));
+  json = small_tokenizer();
+  json["model"]["vocab"]["zz"] = -1;
+  EXPECT_THAT(folder.refusal(json), AllOf(HasSubstr("tokenizer.json: "), HasSubstr("'zz'")));
+  json = small_tokenizer();
+  json.erase("model");
+  EXPECT_THAT(folder.refusal(json), AllOf(HasSubstr("tokenizer.json: "), HasSubstr("'model'")));
+}
+
+// Its letters are those of an older Unicode: the description says so.
+TEST(Tokenizer, PatternsWithoutAScannerNameTheirLibrary) {
+  Folder folder;
+  Json json = small_tokenizer();
+  EXPECT_THAT(load_tokenizer(folder.write("tokenizer.json", json))->description(), Not(HasSubstr("PCRE2")));
+  json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "\\p{L}+"}}}, {"behavior", "Isolated"}};
+  EXPECT_THAT(load_tokenizer(folder.write("tokenizer.json", json))->description(),
+              AllOf(HasSubstr("PCRE2"), HasSubstr("Unicode 1")));
+}
+
+TEST(Tokenizer, AComponentThatIsNotSupportedLeadsToTheOtherFile) {
+  const auto model = test::find_golden("mistral-7b-instruct-v0.2/tokenizer.model");
+  if (model.empty()) GTEST_SKIP() << "mistral-7b-instruct-v0.2/tokenizer.model is not in the goldens' folder";
+  const test::TemporaryFolder folder;
+  Json json = small_tokenizer();
+  json["normalizer"] = {{"type", "Nmt"}};
+  std::ofstream(folder.path() / "tokenizer.json") << json;
+  EXPECT_THAT(error_text([&] { load_tokenizer(folder.path()); }),
+              AllOf(HasSubstr("'Nmt'"), HasSubstr("tokenizer.model")));
+  std::filesystem::copy(model, folder.path() / "tokenizer.model");
+  const auto tokenizer = load_tokenizer(folder.path());
+  EXPECT_EQ(tokenizer->size(), 32000);
+  EXPECT_THAT(tokenizer->description(), AllOf(HasSubstr("tokenizer.model"), HasSubstr("'Nmt'")));
 }
 
 TEST(Tokenizer, OfAddedTokensFoundByOneContentTheLastCounts) {
@@ -262,6 +302,9 @@ TEST(GoldenTokenizer, GgufVocabularies) {
       expect_same(*written, *ours, text);
     }
     EXPECT_EQ(ours->decode(Ids{300, 301, 302}, true), wanted->decode(Ids{300, 301, 302}, true));
+    VocabularyData unmerged = data;
+    unmerged.merges.clear();
+    EXPECT_THAT(error_text([&] { make_tokenizer(unmerged); }), HasSubstr("tokenizer.ggml.merges"));
     data.pre = "unheard-of";
     EXPECT_THAT(error_text([&] { make_tokenizer(data); }), HasSubstr("'unheard-of'"));
     data.model = "bert";
