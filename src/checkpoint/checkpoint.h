@@ -89,9 +89,9 @@ struct SyntheticOptions {
 SyntheticOptions parse_synthetic(const std::string& spec);
 std::unique_ptr<Checkpoint> make_synthetic(const SyntheticOptions&);
 // Writes a checkpoint as a Hugging Face folder (sharded safetensors, config.json); atomic: no half-written folder is
-// left.
+// left. threads 0: every processor this process may use.
 void write_folder(const Checkpoint&, const std::filesystem::path& folder, DType, int64_t shard_bytes,
-                  const std::function<void(int64_t done, int64_t total)>&);
+                  const std::function<void(int64_t done, int64_t total)>&, int threads = 0);
 
 // Element types rounded to another: the source of --dtype. Returns the source itself when it has the type already.
 RowSourcePtr convert(RowSourcePtr, DType);

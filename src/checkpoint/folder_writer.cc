@@ -2,20 +2,19 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cctype>
 #include <cerrno>
 #include <cstring>
-#include <exception>
 #include <mutex>
 #include <optional>
 
 #include "base/check.h"
 #include "base/error.h"
-#include "base/thread_team.h"
+#include "base/throwing_loop.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -42,9 +41,16 @@ class Descriptor {
     while (bytes > 0) {
       const ssize_t written = pwrite(descriptor_, from, size_t(bytes), offset);
       if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail("{}: writing failed: {}.", path_.string(), std::strerror(written < 0 ? errno : ENOSPC));
+      if (written <= 0) fail_writing(written < 0 ? errno : ENOSPC);
       from += written, offset += written, bytes -= written;
     }
+  }
+
+  [[noreturn]] void fail_writing(int reason) const {
+    const char* remedy = "";
+    if (reason == ENOSPC || reason == EDQUOT) remedy = "; free some space or choose another place";
+    if (reason == EFBIG) remedy = "; allow larger files (ulimit -f) or choose another file system";
+    fail("{}: writing failed: {}{}.", path_.string(), std::strerror(reason), remedy);
   }
 
   void flush() const {
@@ -214,18 +220,8 @@ class ShardWriter {
     }
     const int64_t row_bytes = std::max<int64_t>(1, bytes_of(work) / std::max<int64_t>(work.rows, 1));
     const int64_t chunk = std::max<int64_t>(1, kChunkBytes / (row_bytes * work.chunk_rows)) * work.chunk_rows;
-    std::atomic<bool> failed = false;
-    std::exception_ptr failure;
-    team_.parallel_for(ceil_divide(work.rows, chunk), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end && !failed.load(); ++i) {
-        try {  // a team's function must not throw
-          write_rows(placed, i * chunk, std::min(work.rows, (i + 1) * chunk));
-        } catch (...) {
-          if (!failed.exchange(true)) failure = std::current_exception();
-        }
-      }
-    });
-    if (failure) std::rethrow_exception(failure);
+    throwing_parallel_for(team_, work.rows, chunk,
+                          [&](int64_t begin, int64_t end, int) { write_rows(placed, begin, end); });
   }
 
   void write_rows(const Placed& placed, int64_t begin, int64_t end) {
@@ -265,17 +261,49 @@ void copy_tokenizer_files(const fs::path& from, const PartialFolder& to) {
     if (entry.is_regular_file()) fs::copy_file(entry.path(), (to / more.filename().string()) / entry.path().filename());
 }
 
+// Where the folder will lie: behind a link, for the folder is renamed to its place.
+fs::path place_of(const fs::path& folder) {
+  fs::path place = fs::absolute(folder).lexically_normal();
+  if (!place.has_filename()) place = place.parent_path();  // a trailing slash
+  if (!fs::is_symlink(place)) return place;
+  if (!fs::exists(place))
+    fail("{}: is a link to {}, which does not exist; make that folder, remove the link or choose another name.",
+         place.string(), fs::read_symlink(place).string());
+  return fs::canonical(place);
+}
+
+bool is_mount_point(const fs::path& folder) {
+  struct statx own {};
+  struct statx parent {};
+  if (statx(AT_FDCWD, folder.c_str(), 0, STATX_BASIC_STATS, &own) != 0 ||
+      statx(AT_FDCWD, folder.parent_path().c_str(), 0, STATX_BASIC_STATS, &parent) != 0)
+    return false;
+  // Linux before 5.8 does not know the attribute, which alone tells of a folder mounted within its own file system.
+  return (own.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0 || own.stx_dev_major != parent.stx_dev_major ||
+         own.stx_dev_minor != parent.stx_dev_minor;
+}
+
 void check_place(const fs::path& folder, int64_t bytes) {
   if (fs::exists(folder) && (!fs::is_directory(folder) || !fs::is_empty(folder)))
     fail("{}: already exists and is not an empty folder; remove it or choose another name.", folder.string());
+  if (fs::exists(folder) && is_mount_point(folder))
+    fail("{}: a file system is mounted there, so that it cannot be replaced; choose a folder in it, like {}.",
+         folder.string(), (folder / "model").string());
   fs::create_directories(folder.parent_path());
-  const int64_t margin = 64 << 20, available = int64_t(fs::space(folder.parent_path()).available);
-  if (available < bytes + margin)
-    fail("{}: the disk has {:.1f} GB free, but the model needs {:.1f} GB; free some space or choose another place.",
-         folder.string(), double(available) / 1e9, double(bytes + margin) / 1e9);
+  const int64_t margin = 64 << 20;
+  check_space(folder, int64_t(fs::space(folder.parent_path()).available), bytes + margin);
 }
 
 }  // namespace
+
+void check_space(const fs::path& folder, int64_t free_bytes, int64_t needed_bytes) {
+  if (free_bytes >= needed_bytes) return;
+  const auto gigabytes = [](int64_t bytes, int digits) { return fmt::format("{:.{}f}", double(bytes) / 1e9, digits); };
+  int digits = 1;
+  while (gigabytes(free_bytes, digits) == gigabytes(needed_bytes, digits)) ++digits;
+  fail("{}: the disk has {} GB free, but the model needs {} GB; free some space or choose another place.",
+       folder.string(), gigabytes(free_bytes, digits), gigabytes(needed_bytes, digits));
+}
 
 std::string generation_config_json(const GenerationConfig& generation) {
   ordered_json json = ordered_json::object();
@@ -322,17 +350,17 @@ FolderWork copy_work(const std::string& name, std::vector<int64_t> shape, const 
 }
 
 void write_works(const fs::path& folder, const std::vector<FolderWork>& works, int64_t shard_bytes,
-                 const fs::path& tokenizer_from, const TextFiles& texts, const WriteProgress& progress) try {
+                 const fs::path& tokenizer_from, const TextFiles& texts, const WriteProgress& progress,
+                 int threads) try {
   if (shard_bytes < 1) fail("{}: a shard must have at least one byte.", folder.string());
-  fs::path place = fs::absolute(folder).lexically_normal();
-  if (!place.has_filename()) place = place.parent_path();  // a trailing slash
+  const fs::path place = place_of(folder);
   const std::vector<Shard> shards = plan_shards(works, shard_bytes);
   int64_t total = 0;
   for (const Shard& shard : shards) total += shard.bytes;
   check_place(place, total);
   PartialFolder partial(place);
   Meter meter(progress, total);
-  ThreadTeam team(available_processors());
+  ThreadTeam team(threads > 0 ? threads : available_processors());
   for (const Shard& shard : shards) ShardWriter(partial / shard.name, shard, team, meter);
   copy_tokenizer_files(tokenizer_from, partial);
   if (shards.size() > 1) write_text(partial / "model.safetensors.index.json", index_json(shards));

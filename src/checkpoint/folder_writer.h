@@ -43,9 +43,13 @@ using WriteProgress = std::function<void(int64_t done, int64_t total)>;  // byte
 // Files by name and text, written after the weights in their order: config.json last, for it makes a folder complete.
 using TextFiles = std::vector<std::pair<std::string, std::string>>;
 
-// `tokenizer_from`: a folder whose tokenizer and template files are carried along; may be empty. Throws Error.
+// `tokenizer_from`: a folder whose tokenizer and template files are carried along; may be empty. threads 0: every
+// processor this process may use. Throws Error; before any work where the place cannot take the folder.
 void write_works(const std::filesystem::path& folder, const std::vector<FolderWork>&, int64_t shard_bytes,
-                 const std::filesystem::path& tokenizer_from, const TextFiles&, const WriteProgress&);
+                 const std::filesystem::path& tokenizer_from, const TextFiles&, const WriteProgress&, int threads);
+
+// Throws Error where `needed_bytes` are more than `free_bytes`.
+void check_space(const std::filesystem::path& folder, int64_t free_bytes, int64_t needed_bytes);
 
 // Rows of a source as they are.
 FolderWork copy_work(const std::string& name, std::vector<int64_t> shape, const RowSourcePtr& rows);

@@ -194,7 +194,7 @@ void quantize_folder(const Checkpoint& checkpoint, const std::filesystem::path& 
   TextFiles texts = options.carried;
   texts.emplace_back("generation_config.json", generation_config_json(checkpoint.generation_config()));
   texts.emplace_back("config.json", config.dump(2) + "\n");
-  write_works(folder, works, options.shard_bytes, checkpoint.path(), texts, progress);
+  write_works(folder, works, options.shard_bytes, checkpoint.path(), texts, progress, options.threads);
 }
 
 }  // namespace updraft::checkpoint

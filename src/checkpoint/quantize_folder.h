@@ -20,6 +20,7 @@ struct QuantizeOptions {
   int64_t group = 128;      // the largest allowed: 128, 64, 32; 0: one scale a row
   bool asymmetric = false;  // a zero point a group
   int64_t shard_bytes = 5'000'000'000;
+  int threads = 0;         // 0: every processor this process may use
   TextFiles carried = {};  // written too: the tokenizer of a source that is no folder
 };
 

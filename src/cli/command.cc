@@ -21,12 +21,14 @@ void write_synthetic(const session::LoadOptions& options, const std::string& fol
   Progress progress{"writing " + folder, 0, 0, "B"};
   const auto model = session::open_model(options);
   constexpr int64_t kShardBytes = 5'000'000'000;  // transformers' own limit
-  checkpoint::write_folder(*model, folder, options.weights.dtype.value_or(model->natural_dtype()), kShardBytes,
-                           [&](int64_t done, int64_t total) {
-                             stop_if_interrupted();
-                             progress.done = done, progress.total = total;
-                             bar.show(progress);
-                           });
+  checkpoint::write_folder(
+      *model, folder, options.weights.dtype.value_or(model->natural_dtype()), kShardBytes,
+      [&](int64_t done, int64_t total) {
+        stop_if_interrupted();
+        progress.done = done, progress.total = total;
+        bar.show(progress);
+      },
+      options.threads);
   bar.finish();
   fmt::print(stderr, "wrote {}\n", folder);
 }

@@ -4,11 +4,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/folder_writer.h"
+#include "tests/support/error_text.h"
 #include "tests/support/goldens.h"
 
 namespace updraft::checkpoint {
@@ -102,6 +105,64 @@ TEST_F(WriteFolder, NothingIsOverwritten) {
   EXPECT_THROW(write_folder(*model, base_ / "file", DType::kF32, 1 << 20, {}), Error);
   EXPECT_THROW(write_folder(*model, base_ / "file" / "below", DType::kF32, 1 << 20, {}), Error);
   EXPECT_THROW(write_folder(*model, base_ / "none", DType::kF32, 0, {}), Error);
+}
+
+TEST_F(WriteFolder, ALinkToAnEmptyFolderStaysOneAndOneToNothingIsRefusedFirst) {
+  const auto model = make_synthetic(parse_synthetic("tiny"));
+  fs::create_directories(base_ / "disk" / "real");
+  fs::create_directory_symlink("disk/real", base_ / "link");
+  write_folder(*model, base_ / "link" / "", DType::kF32, 1 << 20, {});
+  EXPECT_TRUE(fs::is_symlink(base_ / "link"));
+  expect_same(*model, *open_checkpoint(base_ / "disk" / "real"), DType::kF32);
+  EXPECT_FALSE(fs::exists(base_ / "link.partial"));
+  EXPECT_THAT(test::error_text([&] { write_folder(*model, base_ / "link", DType::kF32, 1 << 20, {}); }),
+              testing::HasSubstr("not an empty folder"));
+
+  fs::create_directory_symlink("disk/none", base_ / "dangling");
+  const auto not_begun = [](int64_t, int64_t) { ADD_FAILURE() << "it was refused after some work"; };
+  EXPECT_THAT(test::error_text([&] { write_folder(*model, base_ / "dangling", DType::kF32, 1 << 20, not_begun); }),
+              testing::AllOf(testing::HasSubstr("disk/none, which does not exist"), testing::HasSubstr("remove")));
+  EXPECT_FALSE(fs::exists(base_ / "dangling.partial"));
+}
+
+// A file system of its own is where every container has one.
+TEST_F(WriteFolder, AMountPointIsRefusedFirst) {
+  std::ifstream mounts("/proc/self/mounts");
+  for (std::string device, place, rest; mounts >> device >> place && std::getline(mounts, rest);) {
+    std::error_code ignored;
+    if (place == "/" || !fs::is_directory(place, ignored) || !fs::is_empty(place, ignored)) continue;
+    const auto model = make_synthetic(parse_synthetic("tiny"));
+    const auto not_begun = [](int64_t, int64_t) { ADD_FAILURE() << "it was refused after some work"; };
+    EXPECT_THAT(test::error_text([&] { write_folder(*model, place, DType::kF32, 1 << 20, not_begun); }),
+                testing::AllOf(testing::HasSubstr("mounted"), testing::HasSubstr(place + "/model")));
+    return;
+  }
+  GTEST_SKIP() << "no empty file system is mounted here";
+}
+
+TEST_F(WriteFolder, TheDisksFiguresDiffer) {
+  EXPECT_EQ(test::error_text([] { check_space("out", 5, 5); }), "");
+  const auto error = [](int64_t free_bytes) {
+    return test::error_text([&] { check_space("out", free_bytes, 230'000'000); });
+  };
+  EXPECT_EQ(error(0),
+            "out: the disk has 0.0 GB free, but the model needs 0.2 GB; free some space or choose another place.");
+  EXPECT_THAT(error(229'900'000), testing::HasSubstr("has 0.2299 GB free, but the model needs 0.2300 GB"));
+  EXPECT_THAT(error(229'999'999), testing::HasSubstr("has 0.229999999 GB free"));
+}
+
+TEST_F(WriteFolder, ThreadsAreAsManyAsAsked) {
+  const auto threads = [] {
+    return std::distance(fs::directory_iterator("/proc/self/task"), fs::directory_iterator());
+  };
+  const auto before = threads();
+  for (const int asked : {1, 3}) {
+    int64_t most = 0;
+    const auto count = [&](int64_t, int64_t) { most = std::max<int64_t>(most, threads()); };
+    write_folder(*make_synthetic(parse_synthetic("tiny")), folder_, DType::kF32, 1 << 20, count, asked);
+    EXPECT_EQ(most, before + asked - 1);
+    fs::remove_all(folder_);
+  }
 }
 
 TEST_F(WriteFolder, AFailureLeavesNothing) {
