@@ -356,7 +356,9 @@ std::shared_ptr<const QuantizedRowSource> make_columnwise(Layout layout, const Q
     for (const uint16_t zero : zeros)
       if (zero != 1 << (layout.bits - 1))
         refuse(layout.name, *parts.zeros,
-               fmt::format("holds the zero point {}, though the configuration says sym", zero));
+               fmt::format("holds the zero point {}, though the configuration says sym; where zero points are meant "
+                           "say sym: false there, where they are one off, the other checkpoint_format (gptq, gptq_v2)",
+                           zero));
     zeros.clear();
   }
   std::vector<int32_t> order = awq ? std::vector<int32_t>() : read_order(layout, parts.groups);
@@ -377,8 +379,8 @@ Layout rowwise_layout(const std::string& name, const QuantizedParts& parts, cons
   if (!words) expect_type(layout, integers, "I8");
   if (words && integers.stored.shape.size() == 2 && integers.stored.shape[1] == ceil_divide(columns, 8))
     layout.bits = 4;
-  if (words &&
-      std::find(config.allowed_bits.begin(), config.allowed_bits.end(), layout.bits) == config.allowed_bits.end())
+  if (words && std::none_of(config.schemes.begin(), config.schemes.end(),
+                            [&](const WeightScheme& scheme) { return scheme.bits == layout.bits; }))
     refuse(name, integers, fmt::format("has {} bits a weight, which the configuration does not", layout.bits));
   const std::vector<int64_t>& shape = scales.stored.shape;
   layout.groups = shape.size() == 2 ? shape[1] : 1;
@@ -389,15 +391,43 @@ Layout rowwise_layout(const std::string& name, const QuantizedParts& parts, cons
   return layout;
 }
 
+// What the configuration says of the matrix; none where its groups of matrices leave it open.
+std::optional<bool> said_symmetric(const Layout& layout, bool words, const QuantizationConfig& config) {
+  std::optional<bool> symmetric;
+  for (const WeightScheme& scheme : config.schemes) {
+    const bool same_group = scheme.group == 0 ? layout.groups == 1 : scheme.group == layout.group;
+    if (!same_group || (words && scheme.bits != layout.bits)) continue;
+    if (symmetric && *symmetric != scheme.symmetric) return std::nullopt;
+    symmetric = scheme.symmetric;
+  }
+  return symmetric;
+}
+
 // [rows, groups]; empty where all are in the middle, as if there were none.
-std::vector<uint16_t> read_rowwise_zeros(const Layout& layout, const QuantizedParts& parts) {
-  if (parts.zeros == nullptr) return {};
+std::vector<uint16_t> read_rowwise_zeros(const Layout& layout, const QuantizedParts& parts,
+                                         const QuantizationConfig& config) {
+  const std::optional<bool> symmetric = said_symmetric(layout, is_words(parts), config);
+  if (parts.zeros == nullptr) {
+    if (symmetric == false)
+      refuse(layout.name, *parts.integers,
+             "there are no zero points (weight_zero_point) beside it, though the configuration says symmetric: false; "
+             "is a file of the model missing?");
+    return {};
+  }
   std::vector<uint16_t> zeros = read_signed_zeros(layout, *parts.zeros, is_words(parts));
-  if (std::all_of(zeros.begin(), zeros.end(), [&](uint16_t z) { return z == 1 << (layout.bits - 1); })) return {};
+  const uint16_t middle = uint16_t(1 << (layout.bits - 1));
+  const auto other = std::find_if(zeros.begin(), zeros.end(), [&](uint16_t zero) { return zero != middle; });
+  if (other == zeros.end()) return {};
+  if (symmetric == true)
+    refuse(layout.name, *parts.zeros,
+           fmt::format("holds the zero point {}, though the configuration says that weights are symmetric around {}; "
+                       "where the zero points are meant, say symmetric: false there",
+                       *other, middle));
   return zeros;
 }
 
-std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const QuantizedParts& parts) {
+std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const QuantizedParts& parts,
+                                                       const QuantizationConfig& config) {
   const LocatedTensor& integers = *parts.integers;
   const LocatedTensor& scales = *parts.scales;
   const std::vector<int64_t>& shape = scales.stored.shape;
@@ -410,7 +440,7 @@ std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const Quan
   }
   const bool words = is_words(parts);
   expect_shape(layout, integers, {layout.rows, words ? ceil_divide(layout.columns * layout.bits, 32) : layout.columns});
-  std::vector<uint16_t> zeros = read_rowwise_zeros(layout, parts);
+  std::vector<uint16_t> zeros = read_rowwise_zeros(layout, parts, config);
   std::vector<int32_t> order = read_order(layout, parts.groups);
   Scales read = read_scales(layout, scales, false);
   return std::make_shared<RowwiseRows>(std::move(layout), std::move(read), std::move(zeros), std::move(order), integers,
@@ -453,7 +483,7 @@ std::shared_ptr<const QuantizedRowSource> make_packed_rows(const std::string& na
     refuse(name, *parts.integers,
            fmt::format("holds a matrix of {}, but config.json calls for [{}, {}]", show_shape(shape), rows, columns));
   if (config.method == QuantizationMethod::kCompressedTensors)
-    return make_rowwise(rowwise_layout(name, parts, config, rows, columns), parts);
+    return make_rowwise(rowwise_layout(name, parts, config, rows, columns), parts, config);
   return make_columnwise(columnwise_layout(name, config, rows, columns), parts, config);
 }
 
@@ -465,7 +495,7 @@ std::optional<QuantizedFormat> packed_format(const std::string& name, const Quan
   if (config.method != QuantizationMethod::kCompressedTensors)
     return format_of(columnwise_layout(name, config, shape[0], shape[1]), scale_type, !config.symmetric);
   const Layout layout = rowwise_layout(name, parts, config, shape[0], shape[1]);
-  return format_of(layout, scale_type, !read_rowwise_zeros(layout, parts).empty());
+  return format_of(layout, scale_type, !read_rowwise_zeros(layout, parts, config).empty());
 }
 
 }  // namespace updraft::checkpoint

@@ -70,17 +70,19 @@ QuantizationConfig parse_awq(const JsonFields& fields) {
 }
 
 // One config group: the weights' arguments; activations may be rounded while computing or not at all.
-void check_scheme(const JsonFields& scheme, const std::string& where, std::vector<int>& bits) {
+WeightScheme read_scheme(const JsonFields& scheme, const std::string& where) {
   const json* object = scheme.find("weights");
   if (object == nullptr) scheme.refuse("weights", "how the weights are quantized must be said");
   const JsonFields weights(*object, where);
-  bits.push_back(read_bits(weights, "num_bits"));
+  WeightScheme read;
+  read.bits = read_bits(weights, "num_bits");
+  read.symmetric = weights.boolean("symmetric").value_or(true);
   if (lower(weights.text("type").value_or("int")) != "int")
     weights.refuse("type", "weights as integers are supported: take the model's F16 or BF16 files");
   const std::string strategy = lower(weights.text("strategy").value_or("group"));
   if (strategy != "group" && strategy != "channel" && strategy != "tensor")
     weights.refuse("strategy", "group, channel and tensor are supported");
-  read_group(weights, "group_size", -1);
+  read.group = read_group(weights, "group_size", -1);
   const json* dynamic = weights.find("dynamic");
   if (dynamic != nullptr && !is_neutral(*dynamic, std::nullopt))
     weights.refuse("dynamic", "scales must be in the file");
@@ -91,6 +93,7 @@ void check_scheme(const JsonFields& scheme, const std::string& where, std::vecto
       scheme.refuse("input_activations", "activations with scales in the file are not supported");
   }
   refuse_fields(scheme, {"output_activations"}, "rounded outputs are not supported");
+  return read;
 }
 
 QuantizationConfig parse_compressed_tensors(const JsonFields& fields, const std::string& where) {
@@ -112,7 +115,7 @@ QuantizationConfig parse_compressed_tensors(const JsonFields& fields, const std:
     fields.refuse("config_groups", "how the matrices are quantized must be said");
   for (const json& group : *groups) {
     if (!group.is_object()) fields.refuse("config_groups", "each group must be written out");
-    check_scheme(JsonFields(group, where), where, config.allowed_bits);
+    config.schemes.push_back(read_scheme(JsonFields(group, where), where));
   }
   return config;
 }
@@ -121,7 +124,8 @@ QuantizationConfig parse_compressed_tensors(const JsonFields& fields, const std:
 
 QuantizationConfig parse_quantization_config(const json& object, const std::string& where) {
   const JsonFields fields(object, where);
-  const std::string method = lower(fields.text("quant_method").value_or("gptq"));  // quantize_config.json has none
+  // The older files have none: AutoGPTQ's quantize_config.json, AutoAWQ's quant_config.json.
+  const std::string method = lower(fields.text("quant_method").value_or(fields.has("w_bit") ? "awq" : "gptq"));
   if (method == "gptq") return parse_gptq(fields);
   if (method == "awq") return parse_awq(fields);
   if (method == "compressed-tensors") return parse_compressed_tensors(fields, where);

@@ -12,14 +12,21 @@ namespace updraft::checkpoint {
 
 enum class QuantizationMethod : uint8_t { kGptq, kAwq, kCompressedTensors };
 
+// How one of compressed-tensors' config groups has its weights.
+struct WeightScheme {
+  int bits = 4;
+  int64_t group = 128;  // columns; 0: a whole row
+  bool symmetric = true;
+};
+
 struct QuantizationConfig {
   QuantizationMethod method = QuantizationMethod::kCompressedTensors;
   // GPTQ and AWQ quantize every matrix alike; compressed-tensors may have groups of matrices, whose tensors tell which.
   int bits = 4;
   int64_t group = 128;  // columns; 0: a whole row
   bool symmetric = false;
-  bool zero_points_less_one = false;   // GPTQ's first format stores z - 1
-  std::vector<int> allowed_bits = {};  // compressed-tensors: of any of its groups
+  bool zero_points_less_one = false;       // GPTQ's first format stores z - 1
+  std::vector<WeightScheme> schemes = {};  // compressed-tensors
 };
 
 // `object`: the quantization_config itself; `where`: the file and, in it, the field. Throws Error.

@@ -160,7 +160,7 @@ std::unique_ptr<Packed> random_packed(test::Random& random) {
                .group = m.groups == 1 && random.chance(0.5) ? 0 : m.group,
                .symmetric = symmetric && way == 0,
                .zero_points_less_one = way == 0 && less_one,
-               .allowed_bits = {bits}};
+               .schemes = {{bits, m.groups == 1 && random.chance(0.5) ? 0 : m.group, symmetric}}};
   p->parts = way == 0   ? gptq_parts(p->store, m, less_one, shuffled || random.chance(0.3))
              : way == 1 ? awq_parts(p->store, m)
              : way == 2 ? compressed_parts(p->store, m, symmetric)
@@ -208,7 +208,7 @@ TEST(PackedRows, ScalesOfOtherTypes) {
   Store store;
   const Matrix m(random, 8, true, false, false);
   QuantizedParts parts = byte_parts(store, m, true);
-  const QuantizationConfig config{.allowed_bits = {8}};
+  const QuantizationConfig config{.schemes = {{.bits = 8}}};
   std::vector<float> wide;
   std::vector<uint16_t> brain;
   for (const uint16_t s : m.scales) {
@@ -268,9 +268,40 @@ TEST(PackedRows, WhatIsWrongIsNamed) {
     if (part.empty()) continue;
     const std::string text = test::error_text(
         [&] { make_packed_rows("mlp.up_proj.weight", packed->parts, packed->config, m.rows, m.columns); });
-    if (part == "missing" && text.empty()) continue;  // zero points of zero may be left out
+    if (part == "missing" && text.empty()) continue;  // weight_shape may be left out
     EXPECT_NE(text.find("mlp.up_proj.weight"), std::string::npos) << part << ": " << text;
     EXPECT_NE(text.find("model.safetensors"), std::string::npos) << text;
+  }
+}
+
+TEST(PackedRows, ZeroPointsAreThereWhereTheConfigurationSaysSo) {
+  test::Random random(5);
+  for (int round = 0; round < 100; ++round) {
+    Store store;
+    const bool bytes = random.chance(0.5);
+    const Matrix m(random, bytes ? 8 : 4, false, false, false);
+    QuantizedParts parts = bytes ? byte_parts(store, m, false) : compressed_parts(store, m, false);
+    const auto error_with = [&](const std::vector<WeightScheme>& schemes) {
+      const QuantizationConfig config{.schemes = schemes};
+      return test::error_text([&] { make_packed_rows("w", parts, config, m.rows, m.columns); });
+    };
+    const WeightScheme asymmetric{m.bits, m.group, false}, symmetric{m.bits, m.group, true};
+    const WeightScheme elsewhere{m.bits, m.group + 32, true};  // of other matrices
+    EXPECT_EQ(error_with({asymmetric, elsewhere}), "");
+    EXPECT_EQ(error_with({asymmetric, symmetric}), "");  // which of the two it is, only the tensors tell
+    const std::string unexpected = error_with({symmetric});
+    EXPECT_NE(unexpected.find("weight_zero_point"), std::string::npos) << unexpected;
+    EXPECT_NE(unexpected.find("symmetric: false"), std::string::npos) << unexpected;
+    parts.zeros = nullptr;
+    const std::string missing = error_with({asymmetric, elsewhere});
+    EXPECT_NE(missing.find("model.safetensors"), std::string::npos) << missing;
+    EXPECT_NE(missing.find("no zero points (weight_zero_point)"), std::string::npos) << missing;
+    EXPECT_NE(test::error_text([&] { packed_format("w", parts, {.schemes = {asymmetric}}); }), "");
+    EXPECT_EQ(error_with({symmetric}), "");
+    // Zero points in the middle, as some writers store them for symmetric weights.
+    std::vector<int8_t> middle(static_cast<size_t>(m.rows * m.groups), 0);
+    parts.zeros = store.add("weight_zero_point", "I8", {m.rows, m.groups}, middle);
+    EXPECT_EQ(error_with({symmetric}), "");
   }
 }
 

@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   config.group = 32 * feed.below(5);
   config.symmetric = feed.below(2) == 0;
   config.zero_points_less_one = feed.below(2) == 0;
-  config.allowed_bits = {4, 8};
+  for (const int bits : {4, 8}) config.schemes.push_back({bits, config.group, feed.below(2) == 0});
   const int64_t rows = 8 * (1 + feed.below(4)), columns = 32 * (1 + feed.below(6));
   const int64_t sizes[] = {1, 2, rows, columns, rows / 8, rows / 4, columns / 8, columns / 4, columns / 32, rows + 1};
   constexpr const char* kTypes[] = {"I32", "I8", "F16", "BF16", "F32", "I64"};
