@@ -37,7 +37,7 @@ class FolderCheckpoint final : public Checkpoint {
     const fs::path config = folder / "config.json";
     if (!is_there(config)) fail("{}: there is no config.json; is this the folder of a model?", folder.string());
     config_ = parse_model_config(parse_json(read_text_file(config, kLargestConfig), config.string()), config.string());
-    read_older_quantization(folder / "quantize_config.json");
+    for (const char* older : {"quantize_config.json", "quant_config.json"}) read_older_quantization(folder / older);
     read_generation_config(folder / "generation_config.json");
     weights_ = open_weight_files(folder);
     container_ = weights_.container;
@@ -61,9 +61,11 @@ class FolderCheckpoint final : public Checkpoint {
     if (quantized_ && quantized_->has(name)) return quantized_->find(name, rows, columns);
     const auto found = std::lower_bound(weights_.tensors.begin(), weights_.tensors.end(), name,
                                         [](const PlacedTensor& a, std::string_view b) { return a.name < b; });
-    if (found == weights_.tensors.end() || found->name != name)
+    if (found == weights_.tensors.end() || found->name != name) {
+      refuse_undeclared_quantization(name);
       fail("{}: there is no tensor {}, which config.json calls for; is a file of the model missing?", path_.string(),
            name);
+    }
     const PlacedTensor& tensor = *found;
     const std::vector<int64_t>& shape = tensor.stored.shape;
     const bool vector = shape.size() == 1 && rows == 1 && shape[0] == columns;
@@ -79,6 +81,16 @@ class FolderCheckpoint final : public Checkpoint {
   }
 
  private:
+  void refuse_undeclared_quantization(std::string_view name) const {
+    const std::string module(name.substr(0, name.rfind('.')));
+    for (const char* part : {".qweight", ".weight_packed"})
+      if (const TensorInfo* there = quantized_ ? nullptr : info(module + part))
+        fail(
+            "{}: the weights are quantized ({} has {} for {}), but config.json has no quantization_config that says "
+            "how; fetch the config.json that belongs to them, or its quantize_config.json or quant_config.json.",
+            path_.string(), there->file, there->name, name);
+  }
+
   void read_generation_config(const fs::path& path) {
     generation_config_ = default_generation_config(config_);
     if (!is_there(path)) return;
@@ -91,7 +103,7 @@ class FolderCheckpoint final : public Checkpoint {
     if (generation_config_.pad_ids.empty()) generation_config_.pad_ids = derived.pad_ids;
   }
 
-  // Where GPTQ's writers put it before config.json had a place for it.
+  // Where AutoGPTQ and AutoAWQ put it before config.json had a place for it.
   void read_older_quantization(const fs::path& path) {
     if (config_.quantization || !is_there(path)) return;
     config_.quantization =

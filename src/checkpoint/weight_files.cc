@@ -97,6 +97,19 @@ WeightFiles open_container(const fs::path& folder, const Container& container, c
   return weights;
 }
 
+// Files of safetensors under other names, such as AutoGPTQ's gptq_model-4bit-128g.safetensors, in their order.
+std::vector<std::string> other_safetensors(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".safetensors") && !name.starts_with(".") && !name.starts_with("consolidated"))
+      names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   std::string remedy = "fetch the model's model.safetensors, or its shards with model.safetensors.index.json";
   std::error_code ignored;
@@ -142,6 +155,14 @@ WeightFiles open_weight_files(const fs::path& folder) {
     for (const auto& [tensor, shard] : index) names.insert(shard);
     return open_container(folder, container, names, &index);
   }
+  const std::vector<std::string> others = other_safetensors(folder);
+  if (others.size() == 1) return open_container(folder, kContainers[0], {others[0]}, nullptr);
+  if (others.size() > 1)
+    fail(
+        "{}: there is no model.safetensors or model.safetensors.index.json to say which of {} and {}{} are the "
+        "weights; "
+        "fetch the index of the shards, or leave one file there.",
+        folder.string(), others[0], others[1], others.size() > 2 ? ", ..." : "");
   fail_without_weights(folder);
 }
 

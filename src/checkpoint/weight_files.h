@@ -23,8 +23,9 @@ struct WeightFiles {
   std::vector<PlacedTensor> tensors;  // sorted by name
 };
 
-// Finds, opens and checks them all. Throws Error: no weights, a missing or misnamed shard, a tensor that is not in the
-// shard the index names or is there twice, and whatever is wrong inside a file.
+// Finds, opens and checks them all: those of transformers' names, else a folder's only .safetensors file. Throws Error:
+// no weights, a missing or misnamed shard, a tensor that is not in the shard the index names or is there twice, and
+// whatever is wrong inside a file.
 WeightFiles open_weight_files(const std::filesystem::path& folder);
 
 // An index file's weight_map: tensor to shard. Throws Error also for a shard's name that leaves the folder.

@@ -164,6 +164,45 @@ TEST_F(FolderTest, NoWeightsOrNoConfig) {
   EXPECT_THAT(error(), HasSubstr("config.json"));
 }
 
+TEST_F(FolderTest, TheOnlySafetensorsFileIsTheWeightsWhateverItsName) {
+  folder_.write("gptq_model-4bit--1g.safetensors", safetensors_of({"model.norm.weight"}));
+  folder_.write("consolidated.safetensors", "");
+  EXPECT_EQ(open()->info("model.norm.weight")->file, "gptq_model-4bit--1g.safetensors");
+  folder_.write("gptq_model-8bit-128g.safetensors", safetensors_of({"model.norm.weight"}));
+  EXPECT_THAT(error(), AllOf(HasSubstr("gptq_model-4bit--1g.safetensors and gptq_model-8bit-128g.safetensors"),
+                             HasSubstr("leave one")));
+  folder_.write("model.safetensors", safetensors_of({"lm_head.weight"}));
+  EXPECT_EQ(open()->tensors().size(), 1u);
+}
+
+TEST_F(FolderTest, OlderFilesSayHowWeightsAreQuantized) {
+  folder_.write("model.safetensors", safetensors_of({"model.norm.weight"}));
+  const std::pair<const char*, const char*> older[] = {
+      {"quantize_config.json", R"({"bits": 4, "group_size": 128, "desc_act": false, "sym": true})"},
+      {"quant_config.json", R"({"zero_point": true, "q_group_size": 64, "w_bit": 4, "version": "GEMM"})"}};
+  for (const auto& [name, text] : older) {
+    folder_.write(name, text);
+    const auto checkpoint = open();
+    ASSERT_TRUE(checkpoint->config().quantization);
+    const bool gptq = name == std::string("quantize_config.json");
+    EXPECT_EQ(checkpoint->config().quantization->method, gptq ? QuantizationMethod::kGptq : QuantizationMethod::kAwq);
+    EXPECT_EQ(checkpoint->config().quantization->group, gptq ? 128 : 64);
+    fs::remove(folder_.path() / name);
+  }
+  EXPECT_FALSE(open()->config().quantization);
+}
+
+TEST_F(FolderTest, QuantizedWeightsWithoutAConfigurationAreCalledThat) {
+  for (const char* part : {"qweight", "weight_packed"}) {
+    const std::string module = "model.layers.0.mlp.up_proj.";
+    folder_.write("model.safetensors", safetensors_of({module + part}));
+    const auto checkpoint = open();
+    EXPECT_THAT(test::error_text([&] { checkpoint->find(module + "weight", 1, 2); }),
+                AllOf(HasSubstr("weights are quantized"), HasSubstr(module + part),
+                      HasSubstr("config.json has no quantization_config")));
+  }
+}
+
 TEST_F(FolderTest, PathsThatAreNoModel) {
   const auto error_at = [](const fs::path& path) { return test::error_text([&] { open_checkpoint(path); }); };
   EXPECT_THAT(error_at(folder_.path() / "absent"), HasSubstr("no such folder or file"));
