@@ -1,10 +1,12 @@
 #include "checkpoint/error_feedback.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "base/check.h"
 #include "base/half.h"
+#include "base/throwing_loop.h"
 
 namespace updraft::checkpoint {
 namespace {
@@ -38,7 +40,7 @@ Grid grid_of(const QuantizedFormat& format, uint16_t scale, const uint16_t* offs
 
 // The upper R with H = R R^T, in place of H's upper triangle: from the last column to the first, each one's outer
 // product taken from what is left of it.
-void factor(std::vector<double>& h, int64_t n, ThreadTeam& team) {
+void factor(std::vector<double>& h, int64_t n, ThreadTeam& team, FunctionRef<void(int64_t left)> tell) {
   std::vector<double> column(static_cast<size_t>(n));
   for (int64_t j = n - 1; j >= 0; --j) {
     const double pivot = std::sqrt(h[size_t(j * n + j)]);
@@ -51,6 +53,7 @@ void factor(std::vector<double>& h, int64_t n, ThreadTeam& team) {
         for (int64_t k = i; k < j; ++k) row[k] -= c * column[size_t(k)];
       }
     });
+    tell(j);
   }
 }
 
@@ -69,7 +72,9 @@ void invert_row(const std::vector<double>& r, int64_t n, int64_t j, std::vector<
 
 }  // namespace
 
-ErrorFeedback::ErrorFeedback(std::vector<float> hessian, int64_t columns, ThreadTeam& team) : columns_(columns) {
+ErrorFeedback::ErrorFeedback(std::vector<float> hessian, int64_t columns, ThreadTeam& team,
+                             const std::function<void(double fraction)>& tell)
+    : columns_(columns) {
   CHECK(int64_t(hessian.size()) == columns * columns) << hessian.size();
   std::vector<double> h(hessian.begin(), hessian.end());
   double mean = 0;
@@ -81,12 +86,21 @@ ErrorFeedback::ErrorFeedback(std::vector<float> hessian, int64_t columns, Thread
     diagonal += kDamping * mean;
   }
   hessian = {};
-  factor(h, columns, team);
+  // Both take columns^3 / 6 multiply-adds.
+  const auto told = [&](double fraction) {
+    if (tell) tell(fraction);
+  };
+  factor(h, columns, team, [&](int64_t left) { told((1 - std::pow(double(left) / double(columns), 3)) / 2); });
   feedback_.resize(size_t(columns * columns));
-  team.parallel_for(columns, 8, [&](int64_t begin, int64_t end, int) {
+  std::atomic<int64_t> inverted = 0;
+  throwing_parallel_for(team, columns, 4, [&](int64_t begin, int64_t end, int member) {
     std::vector<double> x(static_cast<size_t>(columns));
     for (int64_t j = begin; j < end; ++j) invert_row(h, columns, j, x, feedback_.data() + j * columns);
+    inverted += end - begin;
+    if (member == 0)
+      told(1 - std::pow(1 - double(inverted.load()) / double(columns), 3) / 2);  // the first rows are the longest
   });
+  told(1);
 }
 
 void ErrorFeedback::choose_scale(const float* row, int64_t begin, int64_t end, const QuantizedFormat& format,

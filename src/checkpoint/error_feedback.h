@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/quantized_rows.h"
@@ -15,8 +16,10 @@ namespace updraft::checkpoint {
 
 class ErrorFeedback {
  public:
-  // hessian: [columns, columns], symmetric. A small multiple of its mean diagonal is added to the diagonal.
-  ErrorFeedback(std::vector<float> hessian, int64_t columns, ThreadTeam& team);
+  // hessian: [columns, columns], symmetric. A small multiple of its mean diagonal is added to the diagonal. `tell`
+  // hears now and then what fraction is done; what it throws ends the work.
+  ErrorFeedback(std::vector<float> hessian, int64_t columns, ThreadTeam& team,
+                const std::function<void(double fraction)>& tell = {});
 
   // weights: [rows, columns], overwritten with working values. Thread-safe.
   void quantize(float* weights, int64_t rows, const QuantizedFormat& format, const QuantizedRows& out) const;

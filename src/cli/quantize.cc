@@ -1,5 +1,6 @@
 // updraft quantize: a model with its matrices in 4 or 8 bits, as a folder in the compressed-tensors format.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <set>
@@ -27,6 +28,7 @@ checkpoint::QuantizeOptions quantize_options(const QuantizeFlags& flags) {
   checkpoint::QuantizeOptions options;
   options.bits = flags.int4 ? 4 : 8;
   options.asymmetric = flags.asymmetric;
+  options.threads = flags.threads;
   options.group = flags.group_size == "channel" ? 0 : std::stoll(flags.group_size);
   return options;
 }
@@ -44,6 +46,20 @@ void print_plan(const std::vector<checkpoint::QuantizedMatrix>& plan) {
     fmt::print(stderr, "{}: {}\n", list,
                key.first == key.second ? fmt::format("one scale a row of {}", key.second)
                                        : fmt::format("groups of {} ({} inputs)", key.first, key.second));
+}
+
+// Types that are rounded a second time.
+void print_stored_types(const checkpoint::Checkpoint& model, const std::vector<checkpoint::QuantizedMatrix>& plan) {
+  std::set<std::string> types;
+  for (const checkpoint::QuantizedMatrix& matrix : plan)
+    if (const checkpoint::TensorInfo* info = model.info(matrix.tensor.name))
+      if (info->stored_type != "F32" && info->stored_type != "F16" && info->stored_type != "BF16")
+        types.insert(info->stored_type);
+  if (!types.empty())
+    fmt::print(stderr,
+               "the model is quantized already ({}): its matrices are dequantized and rounded again, which adds to "
+               "what the first rounding lost\n",
+               fmt::join(types, ", "));
 }
 
 // The sizes of group in a folder's config; 0: a whole row.
@@ -80,7 +96,8 @@ void print_transformers_limits(const checkpoint::Checkpoint& model, const checkp
 
 std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags& flags,
                                                             const checkpoint::Checkpoint& model,
-                                                            const std::vector<checkpoint::QuantizedMatrix>& plan) {
+                                                            const std::vector<checkpoint::QuantizedMatrix>& plan,
+                                                            std::function<void(double fraction)> tell) {
   if (flags.calibrate.empty()) return checkpoint::make_nearest_quantizer(model);
   const auto tokenizer = session::open_tokenizer(flags.in);
   measure::EvaluationText text = measure::read_evaluation_text(flags.calibrate, *tokenizer, flags.calibration_tokens);
@@ -88,7 +105,7 @@ std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags&
   options.threads = flags.threads;
   options.activations = compute::Activations::kF32;
   return session::make_calibrated_quantizer(model, plan, compute::make_machine(flags.device, options), text.prefix,
-                                            text.ids, kCalibrationWindow);
+                                            text.ids, kCalibrationWindow, flags.threads, std::move(tell));
 }
 
 // A folder's tokenizer files are copied; what a .gguf has of them is written out.
@@ -112,13 +129,23 @@ int run(QuantizeFlags flags) {
   checkpoint::QuantizeOptions options = quantize_options(flags);
   options.carried = carried_files(*model);
   const auto plan = checkpoint::plan_quantization(*model, options);
-  const auto quantizer = make_quantizer(flags, *model, plan);
+  print_stored_types(*model, plan);
+  const bool calibrating = !flags.calibrate.empty();
   ProgressBar bar;
-  Progress progress{flags.calibrate.empty() ? "quantizing" : "calibrating and quantizing", 0, 0, "B"};
-  checkpoint::quantize_folder(*model, flags.out, options, *quantizer, [&](int64_t done, int64_t total) {
-    if (interrupted().load()) fail("interrupted; nothing was left behind.");
-    progress.done = done, progress.total = total;
+  Progress progress{calibrating ? "calibrating and quantizing" : "quantizing", 0, 0, "B"};
+  const auto show = [&] {
+    if (interrupted()) fail("interrupted; nothing was left behind.");
     bar.show(progress);
+  };
+  // Calibrating takes the time that writing does not: the bytes are shown as its share of them.
+  const auto quantizer = make_quantizer(flags, *model, plan, [&](double fraction) {
+    progress.done = int64_t(fraction * double(progress.total));
+    show();
+  });
+  checkpoint::quantize_folder(*model, flags.out, options, *quantizer, [&](int64_t done, int64_t total) {
+    progress.total = total;
+    if (!calibrating) progress.done = done;
+    show();
   });
   bar.finish();
   print_plan(plan);
@@ -132,7 +159,9 @@ int run(QuantizeFlags flags) {
 void add_quantize(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<QuantizeFlags>();
   CLI::App* command = app.add_subcommand(
-      "quantize", "Write a model with its matrices in 4 or 8 bits, as a folder in the compressed-tensors format");
+      "quantize",
+      "Write a model with its matrices in 4 or 8 bits, as a folder in the compressed-tensors format. "
+      "A model that is quantized already is dequantized and rounded again");
   command->add_option("IN", flags->in, "The model: a folder, a .gguf file, or a name to pull")->required();
   command->add_option("OUT", flags->out, "The folder to write")->required();
   auto* int4 = command->add_flag("--int4", flags->int4, "4 bits a weight");
@@ -150,7 +179,9 @@ void add_quantize(CLI::App& app, int& exit_code) {
   command->add_option("--calibrate-tokens", flags->calibration_tokens, "Of the text")
       ->capture_default_str()
       ->check(CLI::Range(int64_t(512), int64_t(1) << 24));
-  command->add_option("--device", flags->device, "The machine that computes the calibration")->capture_default_str();
+  command->add_option("--device", flags->device, "The machine that computes the calibration")
+      ->capture_default_str()
+      ->check(CLI::IsMember(compute::machine_names()));
   command->add_option("--threads", flags->threads, "Threads; 0: every processor this process may use")
       ->check(CLI::Range(0, 4096));
   command->add_flag("--offline", flags->offline, "Never touch the network");

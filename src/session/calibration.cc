@@ -3,15 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <string>
 
 #include "base/check.h"
 #include "base/error.h"
-#include "base/thread_team.h"
+#include "base/throwing_loop.h"
 #include "checkpoint/error_feedback.h"
 #include "model/decoder.h"
 #include "model/rope.h"
@@ -90,49 +93,81 @@ class OneLayer final : public checkpoint::Checkpoint {
   std::vector<checkpoint::TensorInfo> none_;
 };
 
-// Sums x x^T of inputs by the machine's own product: X^T is packed as a matrix, and its rows are the inputs.
+using Tell = std::function<void(double fraction)>;
+
+// How much of all calibration is done. A piece of work gets a Tell of its own.
+class Meter {
+ public:
+  Meter(Tell tell, double total) : tell_(std::move(tell)), total_(total) {}
+
+  // The next piece, which is `work` of the total.
+  Tell piece(double work) {
+    return [this, begin = done_, work](double fraction) {
+      done_ = begin + fraction * work;
+      if (tell_) tell_(std::min(1.0, done_ / total_));
+    };
+  }
+
+ private:
+  Tell tell_;
+  double total_, done_ = 0;
+};
+
+// Sums x x^T of inputs by the machine's own product: X^T is packed as a matrix, and its rows are the inputs, of which a
+// step takes so few that it ends soon.
 class InputProducts {
  public:
   InputProducts(Machine& machine, int64_t columns, int64_t tokens)
       : machine_(machine),
         columns_(columns),
         tokens_(tokens),
-        in_(machine.allocate_rows(columns, tokens)),
-        sum_(machine.allocate_rows(columns, columns)) {
-    step_.ids.assign(size_t(columns), 0);
+        in_(machine.allocate_rows(std::min(columns, kStepRows), tokens)) {
+    for (int64_t begin = 0; begin < columns; begin += kStepRows)
+      sums_.push_back(machine.allocate_rows(rows_from(begin), columns));
     clear();
   }
 
   void clear() {
     const std::vector<float> zero(size_t(columns_), 0.0f);
-    for (int64_t i = 0; i < columns_; ++i) machine_.write_row(sum_, i, zero);
+    for (int64_t i = 0; i < columns_; ++i) machine_.write_row(sum_of(i), i % kStepRows, zero);
   }
 
   // x: [count, columns], count at most `tokens`.
-  void add(const std::vector<float>& x, int64_t count) {
+  void add(const std::vector<float>& x, int64_t count, const Tell& tell) {
     std::vector<float> turned(size_t(columns_ * tokens_), 0.0f);
     for (int64_t t = 0; t < count; ++t)
       for (int64_t i = 0; i < columns_; ++i) turned[size_t(i * tokens_ + t)] = x[size_t(t * columns_ + i)];
-    for (int64_t i = 0; i < columns_; ++i)
-      machine_.write_row(in_, i, std::span(turned).subspan(size_t(i * tokens_), size_t(tokens_)));
-    const auto rows = std::make_shared<MemoryRows>(columns_, tokens_, std::move(turned));
+    const auto rows = std::make_shared<MemoryRows>(columns_, tokens_, turned);
     const compute::Weight weight = machine_.pack({{{rows, nullptr}}}, compute::Packing::kF32);
-    machine_.run({columns_, 0}, [&] { machine_.project_add(step_, in_, weight, sum_); });
-    if (const compute::StepStatus status = machine_.finish(); !status.ok) fail("{}", status.error);
+    for (int64_t begin = 0; begin < columns_; begin += kStepRows) {
+      const int64_t end = begin + rows_from(begin);
+      for (int64_t i = begin; i < end; ++i)
+        machine_.write_row(in_, i - begin, std::span(turned).subspan(size_t(i * tokens_), size_t(tokens_)));
+      compute::StepInputs step;
+      step.ids.assign(size_t(end - begin), 0);
+      machine_.run({end - begin, 0}, [&] { machine_.project_add(step, in_, weight, sum_of(begin)); });
+      if (const compute::StepStatus status = machine_.finish(); !status.ok) fail("{}", status.error);
+      tell(double(end) / double(columns_));
+    }
   }
 
   std::vector<float> sum() const {
     std::vector<float> values(size_t(columns_ * columns_));
     for (int64_t i = 0; i < columns_; ++i)
-      machine_.read_row(sum_, i, std::span(values).subspan(size_t(i * columns_), size_t(columns_)));
+      machine_.read_row(sum_of(i), i % kStepRows, std::span(values).subspan(size_t(i * columns_), size_t(columns_)));
     return values;
   }
 
  private:
+  static constexpr int64_t kStepRows = 2048;
+
+  int64_t rows_from(int64_t begin) const { return std::min(kStepRows, columns_ - begin); }
+  const compute::Rows& sum_of(int64_t i) const { return sums_[size_t(i / kStepRows)]; }
+
   Machine& machine_;
   int64_t columns_, tokens_;
-  compute::Rows in_, sum_;
-  compute::StepInputs step_;
+  compute::Rows in_;
+  std::vector<compute::Rows> sums_;  // of kStepRows rows each
 };
 
 // The inputs of a layer's four products.
@@ -154,22 +189,28 @@ struct Window {
   int64_t begin, count;  // rows of the hidden states
 };
 
+// Work is counted in multiply-adds of the rounding's loops; the machine's verbs do some sixteen in the same time.
+constexpr double kVerbSpeed = 16;
+
 class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
  public:
   CalibratedQuantizer(const checkpoint::Checkpoint& checkpoint, std::vector<QuantizedMatrix> plan,
                       std::unique_ptr<Machine> machine, const std::vector<int32_t>& prefix,
-                      const std::vector<int32_t>& ids, int64_t window)
+                      const std::vector<int32_t>& ids, int64_t window, int threads, Tell tell)
       : checkpoint_(checkpoint),
         plan_(std::move(plan)),
         machine_(std::move(machine)),
-        team_(available_processors()),
+        team_(threads > 0 ? threads : available_processors()),
         window_(window),
         hidden_(checkpoint.config().hidden_size) {
     embed(prefix, ids);
     const checkpoint::ModelConfig& config = checkpoint.config();
-    const int64_t columns[kInputs] = {hidden_, int64_t(config.query_heads) * config.head_dim, hidden_,
-                                      config.intermediate_size};
-    for (const int64_t n : columns) products_.push_back(std::make_unique<InputProducts>(*machine_, n, window));
+    columns_ = {hidden_, int64_t(config.query_heads) * config.head_dim, hidden_, config.intermediate_size};
+    for (const QuantizedMatrix& matrix : plan_)
+      if (layer_of(matrix.tensor.name) == 0)
+        weights_[input_of(matrix.tensor.name)] += matrix.tensor.rows() * matrix.tensor.columns();
+    for (const int64_t n : columns_) products_.push_back(std::make_unique<InputProducts>(*machine_, n, window));
+    meter_.emplace(std::move(tell), total_work());
     ropes_.tables.push_back(model::make_rope_table(config, window, window));
   }
 
@@ -207,17 +248,32 @@ class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
     }
   }
 
+  double verb_work(Input input, int64_t tokens) const { return double(weights_[input] * tokens) / kVerbSpeed; }
+  double product_work(Input input, int64_t tokens) const {
+    return double(columns_[input] * columns_[input]) * double(tokens) / kVerbSpeed;
+  }
+  double feedback_work(Input input) const { return std::pow(double(columns_[input]), 3) / 3; }
+  static double rounding_work(int64_t weights, int64_t columns) { return double(weights) * double(columns) / 2; }
+
+  double total_work() const {
+    const int64_t tokens = int64_t(states_.size()) / hidden_;
+    double collecting = 0, rounding = 0, moving_on = 0;
+    for (const Input input : {kToQkv, kToOutput, kToGateUp, kToDown}) {
+      collecting += product_work(input, tokens) + (input == kToDown ? 0 : verb_work(input, tokens));
+      rounding += feedback_work(input) + rounding_work(weights_[input], columns_[input]);
+      moving_on += verb_work(input, tokens);
+    }
+    return double(checkpoint_.config().layers) * (collecting + rounding + moving_on) - moving_on;
+  }
+
   void round_layer() {
     rounded_.clear();
     std::map<std::string, RowSourcePtr> replaced;
     for (auto& products : products_) products->clear();
     run_layer(replaced, true);
-    for (int input = 0; input < kInputs; ++input) {
-      const int64_t columns = input == kToDown ? checkpoint_.config().intermediate_size
-                              : input == kToOutput
-                                  ? int64_t(checkpoint_.config().query_heads) * checkpoint_.config().head_dim
-                                  : hidden_;
-      const checkpoint::ErrorFeedback feedback(products_[size_t(input)]->sum(), columns, team_);
+    for (const Input input : {kToQkv, kToOutput, kToGateUp, kToDown}) {
+      const checkpoint::ErrorFeedback feedback(products_[input]->sum(), columns_[input], team_,
+                                               meter_->piece(feedback_work(input)));
       for (const QuantizedMatrix& matrix : plan_) {
         if (layer_of(matrix.tensor.name) != layer_ || input_of(matrix.tensor.name) != input) continue;
         Rounded& rounded = rounded_[matrix.tensor.name];
@@ -238,17 +294,24 @@ class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
     rounded.integers.resize(size_t(rows * columns));
     rounded.scales.resize(size_t(rows * groups));
     if (matrix.format.offset != Offset::kNone) rounded.offsets.resize(rounded.scales.size());
-    team_.parallel_for(rows, 16, [&](int64_t begin, int64_t end, int) {
+    const Tell tell = meter_->piece(rounding_work(rows * columns, columns));
+    std::atomic<int64_t> done = 0;
+    throwing_parallel_for(team_, rows, 16, [&](int64_t begin, int64_t end, int member) {
       feedback.quantize(weights.data() + begin * columns, end - begin, matrix.format,
                         {rounded.integers.data() + begin * columns, rounded.scales.data() + begin * groups,
                          rounded.offsets.empty() ? nullptr : rounded.offsets.data() + begin * groups});
+      done += end - begin;
+      if (member == 0) tell(double(done.load()) / double(rows));
     });
+    tell(1);
   }
 
   // Every window through the layer. collecting: sums up the inputs and leaves the states; else the states move on.
   void run_layer(const std::map<std::string, RowSourcePtr>& replaced, bool collecting) {
     const OneLayer one(checkpoint_, layer_, replaced);
-    const model::Decoder decoder(one.config(), model::load_decoder_weights(one, *machine_, {.dtype = DType::kF32}, {}));
+    const Tell loading = meter_->piece(0);
+    const model::Decoder decoder(one.config(), model::load_decoder_weights(one, *machine_, {.dtype = DType::kF32},
+                                                                           [&](int64_t, int64_t) { loading(0); }));
     const int64_t page_tokens = machine_->info().page_tokens, pages = (window_ + page_tokens - 1) / page_tokens;
     model::Workspace w = decoder.make_workspace(*machine_, window_, 1, compute::KvType::kF32, pages);
     for (const Window& window : windows_) run_window(decoder, w, pages, window, collecting);
@@ -270,25 +333,28 @@ class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
 
     const model::LayerWeights& layer = decoder.weights().layers.front();
     const compute::KvLayer kv{w.kv.get(), 0};
-    const auto step = [&](FunctionRef<void()> verbs) {
+    const auto step = [&](Input input, FunctionRef<void()> verbs) {
       machine_->run({window.count, 0}, verbs);
       if (const compute::StepStatus status = machine_->finish(); !status.ok) fail("{}", status.error);
+      meter_->piece(verb_work(input, window.count))(1);
     };
     const auto collect = [&](Input input, const compute::Rows& rows, const char* norm) {
-      if (collecting) products_[input]->add(inputs(rows, window.count, norm), window.count);
+      if (collecting)
+        products_[input]->add(inputs(rows, window.count, norm), window.count,
+                              meter_->piece(product_work(input, window.count)));
     };
     collect(kToQkv, w.x, "input_layernorm");
-    step([&] {
+    step(kToQkv, [&] {
       machine_->project_qkv(in, w.x, layer.attention_norm, layer.qkv, layer.attention, ropes_, kv, w.q);
       machine_->attend(in, w.q, layer.attention, kv, w.attended);
     });
     collect(kToOutput, w.attended, nullptr);
-    step([&] { machine_->project_add(in, w.attended, layer.output, w.x); });
+    step(kToOutput, [&] { machine_->project_add(in, w.attended, layer.output, w.x); });
     collect(kToGateUp, w.x, "post_attention_layernorm");
-    step([&] { machine_->gated_project(in, w.x, layer.mlp_norm, layer.gate_up, w.hidden); });
+    step(kToGateUp, [&] { machine_->gated_project(in, w.x, layer.mlp_norm, layer.gate_up, w.hidden); });
     collect(kToDown, w.hidden, nullptr);
     if (collecting) return;
-    step([&] { machine_->project_add(in, w.hidden, layer.down, w.x); });
+    step(kToDown, [&] { machine_->project_add(in, w.hidden, layer.down, w.x); });
     for (int64_t t = 0; t < window.count; ++t) machine_->read_row(w.x, t, state(window, t));
   }
 
@@ -322,23 +388,26 @@ class CalibratedQuantizer final : public checkpoint::MatrixQuantizer {
   std::unique_ptr<Machine> machine_;
   ThreadTeam team_;
   int64_t window_, hidden_;
-  int layer_ = -1;             // the last one rounded
-  std::vector<float> states_;  // [tokens, hidden] before layer_ + 1
+  std::array<int64_t, kInputs> columns_, weights_ = {};  // of a layer's matrices, by Input
+  int layer_ = -1;                                       // the last one rounded
+  std::vector<float> states_;                            // [tokens, hidden] before layer_ + 1
   std::vector<Window> windows_;
   std::vector<std::unique_ptr<InputProducts>> products_;  // by Input
   compute::RopeTables ropes_;
   std::map<std::string, Rounded> rounded_;  // of layer_
+  std::optional<Meter> meter_;
 };
 
 }  // namespace
 
 std::unique_ptr<checkpoint::MatrixQuantizer> make_calibrated_quantizer(
     const checkpoint::Checkpoint& checkpoint, std::vector<QuantizedMatrix> plan, std::unique_ptr<Machine> machine,
-    const std::vector<int32_t>& prefix, const std::vector<int32_t>& ids, int64_t window) {
+    const std::vector<int32_t>& prefix, const std::vector<int32_t>& ids, int64_t window, int threads, Tell tell) {
   CHECK(window > int64_t(prefix.size())) << window;
   if (int64_t(ids.size()) < window)
     fail("--calibrate: {} tokens are too few to calibrate with; give a text of at least {}.", ids.size(), window);
-  return std::make_unique<CalibratedQuantizer>(checkpoint, std::move(plan), std::move(machine), prefix, ids, window);
+  return std::make_unique<CalibratedQuantizer>(checkpoint, std::move(plan), std::move(machine), prefix, ids, window,
+                                               threads, std::move(tell));
 }
 
 }  // namespace updraft::session

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -154,6 +155,24 @@ TEST(ErrorFeedback, OutputsAreNearerThanByRoundingToNearest) {
       const double after = output_error(x, tokens, w, calibrated, rows, columns);
       EXPECT_LT(after, 0.6 * before) << bits << ' ' << asymmetric;  // 0.1 to 0.3 as measured
     }
+}
+
+TEST(ErrorFeedback, TellsHowFarItIsAndEndsWhereTellingThrows) {
+  ThreadTeam team(2);
+  const int64_t columns = 40;
+  std::vector<float> hessian(static_cast<size_t>(columns * columns), 0.1f);
+  for (int64_t i = 0; i < columns; ++i) hessian[size_t(i * columns + i)] = 1;
+  std::vector<double> told;
+  ErrorFeedback(hessian, columns, team, [&](double fraction) { told.push_back(fraction); });
+  EXPECT_GE(told.size(), size_t(columns));
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  EXPECT_EQ(told.back(), 1);
+  for (const double end : {0.2, 0.5, 0.9}) {
+    const auto stop = [&](double fraction) {
+      if (fraction >= end) fail("enough");
+    };
+    EXPECT_EQ(test::error_text([&] { ErrorFeedback(hessian, columns, team, stop); }), "enough") << end;
+  }
 }
 
 TEST(ErrorFeedback, TwoColumnsByHand) {
