@@ -140,8 +140,10 @@ class Loader {
     for (const checkpoint::TensorInfo& info : checkpoint_.tensors()) {
       if (used_.count(info.name) > 0 || info.name.ends_with(".rotary_emb.inv_freq")) continue;
       if (tied && info.name == "lm_head.weight") continue;
-      fail("{}: the tensor {} is not part of a {}; config.json and the weights do not belong together", info.file,
-           info.name, checkpoint_.config().architecture_name);
+      fail(
+          "{}: the tensor {} (in {}) is not part of a {}; config.json and the weights do not belong together: fetch "
+          "both from one place.",
+          checkpoint_.path().string(), info.name, info.file, checkpoint_.config().architecture_name);
     }
   }
 

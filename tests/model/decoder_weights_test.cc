@@ -34,6 +34,7 @@ class MemoryCheckpoint final : public checkpoint::Checkpoint {
  public:
   explicit MemoryCheckpoint(const ModelConfig& config) {
     config_ = config;
+    path_ = "folder";
     test::Random random(1);
     for (const checkpoint::DecoderTensor& tensor : checkpoint::decoder_tensors(config))
       add(tensor.name, tensor.shape, random);
@@ -152,6 +153,7 @@ TEST(DecoderWeights, ATensorThatDoesNotBelongIsNamed) {
     MemoryCheckpoint odd(small_config());
     odd.add(name, {32}, random);
     EXPECT_NE(error_of(odd).find(name), std::string::npos) << error_of(odd);
+    EXPECT_EQ(error_of(odd).find(odd.path().string()), 0u) << error_of(odd);
   }
 }
 
