@@ -14,7 +14,7 @@
 
 int main(int argc, char** argv) {
   using namespace updraft::cli;
-  watch_interrupts();
+  watch_signals();
   CLI::App app{"Updraft: from a Hugging Face model folder to a running, measured model"};
   app.name("updraft");
   app.set_version_flag("--version", "updraft " UPDRAFT_VERSION);

@@ -124,12 +124,14 @@ void ProgressBar::finish() {
 
 const std::atomic<bool>& interrupted() { return interrupt_flag; }
 
-void watch_interrupts() {
+void watch_signals() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // no SA_RESTART: a read from the keyboard returns
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGXFSZ, &action, nullptr);
 }
 
 void clear_interrupt() {

@@ -45,8 +45,10 @@ class ProgressBar {
 
 // Ctrl-C and SIGTERM set this flag; a second Ctrl-C within a second ends the process at once.
 const std::atomic<bool>& interrupted();
-void watch_interrupts();  // installs the handlers
-void clear_interrupt();   // chat: the answer was stopped, the program goes on
+// Installs the handlers; a file that grows over the user's limit fails to be written, which is said, instead of ending
+// the process.
+void watch_signals();
+void clear_interrupt();  // chat: the answer was stopped, the program goes on
 // For work that has nothing to give when it is stopped: throws Error, and the exit code is that of an interruption.
 void stop_if_interrupted();
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """`updraft quantize` from outside: what it writes opens, eval says what it costs, calibration costs less."""
+import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -119,7 +121,59 @@ class Quantize(unittest.TestCase):
         self.assertTrue((out / "config.json").exists())
         self.assertFalse(partial.exists())
 
+    def test_interrupted_it_ends_at_once_and_leaves_nothing(self):
+        out = self.folder / "interrupted"
+        wide = support.make_chat_model(self.folder / "wide", hidden=1024, layers=8)
+        process = subprocess.Popen([support.PROGRAM, "quantize", str(wide), str(out), "--int4", "--calibrate",
+                                    str(TEXTS / "the_time_machine.txt")], stderr=subprocess.PIPE, text=True,
+                                   env=support.clean_environment())
+        while not any((self.folder / "interrupted.partial").glob("*.safetensors")):
+            self.assertIsNone(process.poll(), "it was faster than we are")
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        self.assertIn("interrupted", process.communicate(timeout=60)[1])
+        self.assertEqual(process.returncode, 130)
+        self.assertFalse(out.exists() or (self.folder / "interrupted.partial").exists())
+
+    def test_it_takes_the_threads_that_it_is_given(self):
+        for i, flags in enumerate(((), ("--calibrate", str(TEXTS / "the_time_machine.txt")))):
+            process = subprocess.Popen([support.PROGRAM, "quantize", str(self.model), str(self.folder / f"threads{i}"),
+                                        "--int4", "--threads", "1", *flags], stderr=subprocess.DEVNULL,
+                                       env=support.clean_environment())
+            tasks, most = f"/proc/{process.pid}/task", 0
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    most = max(most, len(os.listdir(tasks)))
+            self.assertEqual((process.returncode, most), (0, 1), flags)
+
+    def test_it_says_when_it_rounds_again(self):
+        said = "the model is quantized already (packed): its matrices are dequantized and rounded again"
+        once, twice = self.folder / "once", self.folder / "twice"
+        self.assertNotIn("again", run_ok("quantize", self.model, once, "--int8").stderr)
+        self.assertIn(said, run_ok("quantize", once, twice, "--int4").stderr)
+
+    def test_a_file_over_the_users_limit_is_said(self):
+        out = self.folder / "limited"
+        done = subprocess.run(["sh", "-c", 'ulimit -f 100; exec "$0" "$@"', support.PROGRAM, "quantize",
+                               str(self.model), str(out), "--int8"], capture_output=True, text=True,
+                              env=support.clean_environment())
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(f"{out}.partial/model.safetensors: writing failed: File too large; allow larger files", done.stderr)
+        self.assertFalse((self.folder / "limited.partial").exists())
+
+    def test_a_place_that_cannot_be_replaced_is_refused_first(self):
+        link = self.folder / "link"
+        link.symlink_to("nowhere")
+        done = run("quantize", self.model, link, "--int4")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("link to nowhere, which does not exist", done.stderr)
+        (self.folder / "nowhere").mkdir()
+        run_ok("quantize", self.model, link, "--int4")
+        self.assertTrue((self.folder / "nowhere" / "config.json").exists())
+
     def test_what_is_wrong_is_said(self):
+        self.assertEqual(run("quantize", self.model, self.folder / "x", "--int4", "--device", "foo").returncode, 2)
         self.assertEqual(run("quantize", self.model, self.folder / "x").returncode, 2)
         self.assertEqual(run("quantize", self.model, self.folder / "x", "--int4", "--int8").returncode, 2)
         self.assertEqual(run("quantize", self.model, self.folder / "x", "--int4", "--group-size", "48").returncode, 2)
