@@ -57,6 +57,17 @@ void NewFile::finish() {
 
 void NewFile::cannot(int error) const { fail("{}: cannot be written: {}", path_.string(), std::strerror(error)); }
 
+void refuse_unwritable(const fs::path& path) {
+  const fs::path place = end_of_links(path), folder = place.parent_path();
+  std::error_code error;
+  if (fs::is_directory(place, error))
+    fail("{}: cannot be written: it is a folder; give the path of a file.", path.string());
+  const bool is_device = fs::exists(place, error) && !fs::is_regular_file(place, error);
+  if (access(is_device ? place.c_str() : folder.empty() ? "." : folder.c_str(), W_OK) != 0)
+    fail("{}: cannot be written: {}; give a path in a folder that is there and can be written.", path.string(),
+         std::strerror(errno));
+}
+
 void write_text_file(const fs::path& path, std::string_view text) {
   NewFile file(path);
   file.write(text);

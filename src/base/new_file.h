@@ -30,6 +30,9 @@ class NewFile {
   std::FILE* file_ = nullptr;
 };
 
+// Throws Error where no NewFile could be made: to be asked before the minutes of work, not after.
+void refuse_unwritable(const std::filesystem::path&);
+
 // The whole of a small file.
 void write_text_file(const std::filesystem::path&, std::string_view text);
 

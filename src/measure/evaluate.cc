@@ -25,7 +25,7 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char* kStateSchema = "updraft.eval-state/1";
+constexpr const char* kStateSchema = "updraft.eval-state/2";  // 1: with hashes of models that told less apart
 constexpr const char* kReportSchema = "updraft.eval/1";
 constexpr int64_t kLargestText = 256 << 20;
 constexpr int64_t kRowsTogether = 64;  // scored by all threads at once: as many as a step has logits
@@ -121,7 +121,7 @@ class Evaluator {
     if (length < 2) fail("--context {}: a window needs at least 2 tokens of text.", options.context);
     stride_ = options.stride > 0 ? options.stride : length;
     if (stride_ > length)
-      fail("--stride {}: would leave out tokens between windows of {} tokens.", stride_, options.context);
+      fail("--stride {}: would leave out tokens between windows of {} tokens of text.", stride_, length);
     windows_ = plan_windows(int64_t(text.ids.size()), length, stride_, !text.prefix.empty());
     if (options.reference) reference_.emplace(*options.reference, options.context, loader);
     meet();
@@ -301,7 +301,9 @@ class Evaluator {
     const std::string& path = options_.state_path;
     try {
       const ordered_json state = ordered_json::parse(read_text_file(path));
-      if (state.at("schema") != kStateSchema) fail("{}: is not the state of an evaluation.", path);
+      if (const ordered_json& schema = state.at("schema"); schema != kStateSchema)
+        fail("{}: its schema is {}, and this version goes on from {} only; give another --resume file.", path,
+             schema.dump(), kStateSchema);
       const ordered_json mine = identity();
       for (const auto& [key, value] : mine.items())
         if (state.at("of").at(key) != value)

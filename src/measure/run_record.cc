@@ -10,6 +10,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <vector>
 
 #include "base/caches.h"
@@ -48,6 +49,46 @@ ordered_json machine_facts() {
           {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)}};
 }
 
+namespace {
+
+// Files that a model's answers depend on. What else lies in its folder (a README, the state of an `eval`) may come and
+// go.
+bool makes_the_model(const fs::path& path) {
+  static const std::set<std::string> kNames = {
+      "config.json",     "generation_config.json", "quantize_config.json",    "quant_config.json", "tokenizer.json",
+      "tokenizer.model", "tokenizer_config.json",  "special_tokens_map.json", "added_tokens.json", "vocab.json",
+      "merges.txt",      "chat_template.json"};
+  const std::string name = path.filename();
+  if (name.starts_with('.')) return false;
+  if (kNames.contains(name)) return true;
+  for (const char* ending : {".safetensors", ".bin", ".gguf", ".index.json", ".jinja"})
+    if (name.ends_with(ending)) return true;
+  return false;
+}
+
+// All of a small file; of a large one both ends and pieces all over it, so that weights rounded in another way, which
+// differ nearly everywhere, are told apart though most of them is not read.
+void add_file(Hash64& hash, const fs::path& path) {
+  constexpr int64_t kEnd = 4 << 20, kPieces = 256, kPiece = 16 << 10;
+  const File file(path);
+  const int64_t size = file.size();
+  hash.add(path.filename().string()).add_number(uint64_t(size));
+  std::vector<std::byte> buffer(kEnd);
+  const auto add = [&](int64_t begin, int64_t bytes) {
+    file.read_at(begin, std::span(buffer.data(), size_t(bytes)));
+    hash.add(buffer.data(), size_t(bytes));
+  };
+  if (size <= 2 * kEnd + kPieces * kPiece) {
+    for (int64_t at = 0; at < size; at += kEnd) add(at, std::min(kEnd, size - at));
+    return;
+  }
+  add(0, kEnd);
+  for (int64_t i = 0; i < kPieces; ++i) add(kEnd + (size - 2 * kEnd - kPiece) * i / (kPieces - 1), kPiece);
+  add(size - kEnd, kEnd);
+}
+
+}  // namespace
+
 std::string model_hash(const checkpoint::Checkpoint& model, const session::LoadOptions& options) {
   Hash64 hash;
   if (model.path().empty()) {
@@ -58,25 +99,12 @@ std::string model_hash(const checkpoint::Checkpoint& model, const session::LoadO
   std::vector<fs::path> files;
   if (fs::is_directory(model.path())) {
     for (const fs::directory_entry& entry : fs::directory_iterator(model.path()))
-      if (entry.is_regular_file() && !entry.path().filename().string().starts_with('.')) files.push_back(entry.path());
+      if (entry.is_regular_file() && makes_the_model(entry.path())) files.push_back(entry.path());
   } else {
     files.push_back(model.path());
   }
   std::sort(files.begin(), files.end());
-  constexpr uint64_t kWhole = 4 << 20;  // larger files: this much from both ends
-  std::vector<std::byte> buffer(kWhole);
-  for (const fs::path& path : files) {
-    const File file(path);
-    const uint64_t size = uint64_t(file.size());
-    hash.add(path.filename().string()).add_number(size);
-    const uint64_t head = std::min(size, kWhole);
-    file.read_at(0, std::span(buffer.data(), head));
-    hash.add(buffer.data(), head);
-    if (size <= kWhole) continue;
-    const uint64_t tail = std::min(size - kWhole, kWhole);
-    file.read_at(int64_t(size - tail), std::span(buffer.data(), tail));
-    hash.add(buffer.data(), tail);
-  }
+  for (const fs::path& path : files) add_file(hash, path);
   return fmt::format("{:016x}", hash.value());
 }
 

@@ -19,8 +19,9 @@ nlohmann::ordered_json memory_facts(session::Session&);
 nlohmann::ordered_json bandwidth_facts(const compute::ReadBandwidth& before, const compute::ReadBandwidth& after);
 std::string utc_now();  // "2026-11-23T15:04:05Z"
 
-// 16 hex digits over the names and sizes of a model's files, all of each small one and head and tail of each large one;
-// for a synthetic model over its configuration and seed.
+// 16 hex digits over the names and sizes of the files that make a model (weights, configuration, tokenizer, template),
+// all of each small one, both ends and pieces all over each large one; for a synthetic model over its configuration and
+// seed.
 std::string model_hash(const checkpoint::Checkpoint&, const session::LoadOptions&);
 
 // Reads a record from a file; throws Error when it is not one.

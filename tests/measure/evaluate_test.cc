@@ -202,6 +202,10 @@ TEST_F(GoldenEvaluation, AStateOfAnotherEvaluationIsRefused) {
   text_.hash = 0;
 
   const std::string good = read_text_file(options_.state_path);
+  ordered_json older = ordered_json::parse(good);
+  older["schema"] = "updraft.eval-state/1";
+  folder.write("state.json", older.dump());
+  EXPECT_NE(refusal().find("give another --resume file"), std::string::npos) << refusal();
   test::Random random(4);
   for (int round = 0; round < 60; ++round) {
     std::string bad = good;
