@@ -23,6 +23,7 @@ struct CommandOptions {
 
 int run(const CommandOptions& options) {
   session::LoadOptions load = options.model.load_options();
+  if (!options.dry_run) session::make_tuning_folder(tuning_folder());  // found before the measuring, not after
   measure::prepare(options.tune, load);
   const auto loaded = load_session(load, options.json);
   ProgressBar bar;
@@ -46,15 +47,24 @@ int run(const CommandOptions& options) {
     return kSuccess;
   }
   const auto threads = [&](int n) { return n == 0 ? what.threads : n; };
-  fmt::print("decode   {} threads; {:.3f} x as fast as the defaults\n", threads(best.decode_threads),
-             result.measured["decode_gain"].get<double>());
-  fmt::print(
-      "prefill  {} threads, chunks of {} rows, {} panels together, steps of {} rows; {:.3f} x as fast as the "
-      "defaults\n",
-      threads(best.prefill_threads), best.chunk_rows, best.group_panels, best.step_rows,
-      result.measured["prefill_gain"].get<double>());
+  const auto gained = [&](const char* gain) {
+    const double times = result.measured[gain];
+    return times > 1 ? fmt::format("{:.3f} x as fast as the defaults", times) : "the defaults are best here";
+  };
+  fmt::print("decode   {} threads; {}\n", threads(best.decode_threads), gained("decode_gain"));
+  fmt::print("prefill  {} threads, chunks of {} rows, {} panels together, steps of {} rows; {}\n",
+             threads(best.prefill_threads), best.chunk_rows, best.group_panels, best.step_rows,
+             result.measured["prompt_tokens"] == 0 ? "the defaults, unmeasured" : gained("prefill_gain"));
   fmt::print("a step of 1 + n rows costs {:.3f} + n x {:.3f} of one row's\n", 1 + best.step_cost, best.row_cost);
-  if (result.measured["complete"] != true) fmt::print("The time was up before every setting was tried (--seconds).\n");
+  if (result.measured["prompt_tokens"] == 0)
+    fmt::print(
+        "Prompts of {} tokens take too long to be measured in this time: give more --seconds, or fewer layers of this "
+        "shape with --synthetic (see --help).\n",
+        measure::kShortestTunedPrompt);
+  else if (result.measured["complete"] != true)
+    fmt::print(
+        "The time was up before every setting was tried and confirmed; what was not is as by default. Give more "
+        "--seconds.\n");
   if (!options.dry_run) fmt::print("kept in {}\n", path);
   return kSuccess;
 }
@@ -73,7 +83,9 @@ void add_tune(CLI::App& app, int& exit_code) {
   command->add_flag("--json", options->json, "One JSON object: the settings, what they gained, every trial");
   command->footer(
       "The result is kept under the cache folder, per processor, threads and shape (the number of layers does not "
-      "matter), and used by\ngenerate, chat, bench and the others as long as it fits.\n"
+      "matter), and used by\ngenerate, chat, bench and the others as long as it fits. Speculation has no meaning "
+      "here: single steps are measured, and what\nfurther rows cost them, from which speculation learns how much to "
+      "propose.\n"
       "Examples:\n  updraft tune ./Mistral-7B-Instruct-v0.2\n  updraft tune --synthetic mistral-7b:layers=4");
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/system_memory.h"
 #include "session/memory_plan.h"
 
@@ -77,10 +78,6 @@ void refuse_large_cache(const compute::KvGeometry& kv, int64_t tokens) {
       tokens, per_token, gigabytes(available));
 }
 
-std::string_view packing_name(const model::DecoderWeights& weights) {
-  return compute::name(weights.layers.empty() ? weights.head->packing : weights.layers.front().qkv->packing);
-}
-
 }  // namespace
 
 namespace {
@@ -125,7 +122,7 @@ std::unique_ptr<checkpoint::Checkpoint> open_model(const LoadOptions& options) {
 }
 
 std::unique_ptr<text::Tokenizer> open_tokenizer(const std::string& model) {
-  if (!fs::exists(model)) fail("{}: there is no such folder or file", model);
+  if (!is_there(model)) fail("{}: there is no such folder or file.", model);
   if (!is_gguf(model)) return text::load_tokenizer(model);
   const auto opened = checkpoint::open_checkpoint(model);
   const checkpoint::EmbeddedVocabulary* vocabulary = opened->vocabulary();
@@ -224,7 +221,7 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
         progress.done = done, progress.total = total;
         if (options.progress) options.progress(progress);
       });
-  session->tuned_for_ = session::tuned_for(opened.config(), machine->info(), packing_name(weights));
+  session->tuned_for_ = session::tuned_for(opened.config(), machine->info(), weights.packing_names());
   const auto tuning =
       options.tuning_folder.empty() ? std::nullopt : read_tuning(options.tuning_folder, session->tuned_for_);
   session->tuned_ = tuning.has_value();

@@ -49,11 +49,11 @@ ordered_json tuning_json(const compute::Tuning& t) {
           {"row_cost", t.row_cost}};
 }
 
-TunedFor tuned_for(const checkpoint::ModelConfig& config, const compute::MachineInfo& info, std::string_view packing) {
+TunedFor tuned_for(const checkpoint::ModelConfig& config, const compute::MachineInfo& info, std::string_view packings) {
   return {UPDRAFT_VERSION, compute::processor_name(), info.path, info.threads,
           fmt::format("hidden={} intermediate={} heads={}/{}x{} vocabulary={} weights={}", config.hidden_size,
                       config.intermediate_size, config.query_heads, config.key_value_heads, config.head_dim,
-                      config.vocabulary_size, packing)};
+                      config.vocabulary_size, packings)};
 }
 
 std::string tuning_path(const std::string& folder, const TunedFor& what) {
@@ -102,11 +102,20 @@ std::vector<std::string> tuned_shapes(const std::string& folder) {
   return shapes;
 }
 
+void make_tuning_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!error && access(folder.c_str(), W_OK) != 0) error = std::error_code(errno, std::generic_category());
+  if (error)
+    fail("{}: tunings cannot be written there: {}; set UPDRAFT_CACHE to a folder that can be written.", folder,
+         error.message());
+}
+
 void write_tuning(const std::string& folder, const TunedFor& what, const compute::Tuning& tuning,
                   const std::string& measured) {
   const std::string path = tuning_path(folder, what), temporary = fmt::format("{}.{}.incomplete", path, getpid());
+  make_tuning_folder(folder);
   std::error_code error;
-  fs::create_directories(folder, error);
   std::ofstream out(temporary, std::ios::binary);
   const ordered_json file = {{"schema", kSchema},
                              {"for", json_of(what)},

@@ -21,10 +21,11 @@ struct TunedFor {
   std::string processor;
   std::string path;  // instruction set
   int threads = 0;
-  std::string shape;  // "hidden=4096 intermediate=14336 heads=32/8x128 vocabulary=32000 weights=bf16": not the layers
+  std::string shape;  // "hidden=4096 intermediate=14336 heads=32/8x128 vocabulary=32000 weights=int4-g32-asym, head
+                      // int8": not the layers
   bool operator==(const TunedFor&) const = default;
 };
-TunedFor tuned_for(const checkpoint::ModelConfig&, const compute::MachineInfo&, std::string_view packing);
+TunedFor tuned_for(const checkpoint::ModelConfig&, const compute::MachineInfo&, std::string_view packings);
 
 nlohmann::ordered_json tuning_json(const compute::Tuning&);
 std::string tuning_path(const std::string& folder, const TunedFor&);
@@ -32,6 +33,8 @@ std::string tuning_path(const std::string& folder, const TunedFor&);
 std::optional<compute::Tuning> read_tuning(const std::string& folder, const TunedFor&);
 // The shapes, with their paths and threads, that were tuned with this version on this processor.
 std::vector<std::string> tuned_shapes(const std::string& folder);
+// Makes the folder; throws Error when nothing can be written to it.
+void make_tuning_folder(const std::string& folder);
 // Replaces the file at once; makes the folder. `measured`: JSON text kept beside the settings. Throws Error.
 void write_tuning(const std::string& folder, const TunedFor&, const compute::Tuning&, const std::string& measured);
 
