@@ -31,7 +31,8 @@ File::File(const std::filesystem::path& path) : path_(path), descriptor_(-1), si
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor_);
-    fail("{}: not a regular file.", path.string());
+    fail("{}: not a regular file, which it has to be: a pipe, a device or a folder cannot be read here.",
+         path.string());
   }
   size_ = status.st_size;
 }

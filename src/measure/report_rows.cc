@@ -190,7 +190,7 @@ std::vector<std::pair<std::string, std::string>> fact_rows(const ordered_json& r
     rows.emplace_back(say("Machine", "机器"),
                       fmt::format("{}, {} {}, {}", text_at(machine, "processor"), text_at(machine, "processors"),
                                   say("processors", "处理器"), gigabytes(number_at(machine, "memory_bytes"))));
-  if (protocol.is_object())
+  if (protocol.is_object() && at(protocol, "no_tasks") != true)
     rows.emplace_back(
         say("Protocol", "协议"),
         fmt::format("{} + {} {}, {} {}, {}", text_at(protocol, "warmup_runs"), text_at(protocol, "timed_runs"),
@@ -198,6 +198,12 @@ std::vector<std::pair<std::string, std::string>> fact_rows(const ordered_json& r
                     say("new tokens, greedy", "个新词元, 贪心"),
                     at(protocol, "stop_at_eos") == true ? say("stops at end-of-sequence", "遇结束符停止")
                                                         : say("end-of-sequence never chosen", "不选结束符")));
+  if (const ordered_json& sweep = at(protocol, "sweep"); sweep.is_object() && !at(record, "sweep").empty())
+    rows.emplace_back(
+        say("Sweep", "扫描"),
+        fmt::format("{} {}, {} {}", text_at(sweep, "samples"),
+                    say("samples of each point after one uncounted", "次采样 (每点, 另有一次不计)"),
+                    text_at(sweep, "decode_tokens"), say("steps in a sample of decoding", "步 (每次解码采样)")));
   if (bandwidth.is_object())
     rows.emplace_back(
         say("Read bandwidth", "读带宽"),

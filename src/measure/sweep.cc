@@ -76,8 +76,9 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
 // Samples of every number of rows in turn, so that a change of the machine's speed meets them all alike.
 void rows_points(session::Session& loaded, const SweepOptions& options, int64_t depth, ordered_json& points,
                  const std::atomic<bool>& cancelled) {
-  std::vector<int64_t> rows = options.rows;
-  rows.insert(rows.begin(), 1);
+  std::vector<int64_t> rows = {1};  // each number once, one row first
+  for (int64_t n : options.rows)
+    if (std::find(rows.begin(), rows.end(), n) == rows.end()) rows.push_back(n);
   Rig rig(loaded, 1, depth + *std::max_element(rows.begin(), rows.end()), options.seed, cancelled);
   if (depth > 0) {
     if (options.synthetic_fill)
@@ -95,13 +96,15 @@ void rows_points(session::Session& loaded, const SweepOptions& options, int64_t 
       steps[r].push_back(seconds / double(options.decode_tokens));
       ratios[r].push_back(steps[r].back() / steps[0].back());
     }
-  for (size_t r = 1; r < rows.size(); ++r)
+  for (int64_t n : options.rows) {
+    const auto r = size_t(std::find(rows.begin(), rows.end(), n) - rows.begin());
     points.push_back({{"kind", "rows"},
                       {"depth", depth},
-                      {"rows", rows[r]},
+                      {"rows", n},
                       {"step_s", summary_json(steps[r])},
                       {"times_one_row", summarize(ratios[r]).median},
                       {"samples_s", steps[r]}});
+  }
 }
 
 }  // namespace

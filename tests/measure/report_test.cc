@@ -95,6 +95,19 @@ TEST(Report, TheTableShowsWhatWasMeasured) {
   EXPECT_EQ(table.rows[2].back(), "91.0 %");
 }
 
+TEST(Report, OnlyWhatWasRunIsSaid) {
+  ordered_json record = test::example_record();
+  EXPECT_NE(terminal_report(record, Language::kEnglish).find("1 + 3 runs"), std::string::npos);
+  record["protocol"]["no_tasks"] = true;
+  record["tasks"] = ordered_json::array();
+  record.erase("average");
+  record["sweep"] = {{{"kind", "rows"}, {"depth", 0}, {"rows", 4}, {"times_one_row", 1.5}}};
+  record["protocol"]["sweep"] = {{"samples", 7}, {"decode_tokens", 30}};
+  const std::string report = terminal_report(record, Language::kEnglish);
+  EXPECT_EQ(report.find("runs (warm-up"), std::string::npos) << report;
+  EXPECT_NE(report.find("7 samples of each point"), std::string::npos) << report;
+}
+
 TEST(Report, Warnings) {
   EXPECT_EQ(warnings(example_record(), Language::kEnglish).size(), 1u) << "synthetic";
   ordered_json record = example_record();

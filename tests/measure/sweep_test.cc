@@ -79,6 +79,10 @@ TEST_F(SmallModel, RowsOfOneStepAreTimedBesideOneRow) {
   EXPECT_EQ(points[5]["rows"], 9);
   EXPECT_EQ(points[5]["samples_s"].size(), 3u);
   for (const ordered_json& point : points) EXPECT_GT(point["times_one_row"].get<double>(), 0);
+  for (int i : {0, 3}) {
+    EXPECT_EQ(points[i]["rows"], 1);
+    EXPECT_EQ(points[i]["times_one_row"], 1.0) << "one row beside itself";
+  }
 }
 
 TEST_F(SmallModel, SpeculationIsMeasuredBesidePlainDecoding) {
