@@ -1,12 +1,9 @@
 // updraft bench: the article's protocol and beyond it, with the fraction of the read bandwidth measured in the same
 // run.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 
 #include "base/caches.h"
@@ -305,16 +302,6 @@ std::string formatted(const ordered_json& record, const BenchOptions& options) {
   return measure::terminal_report(record, language_of(options));
 }
 
-// A report that cannot be written is found before the minutes of measuring, not after.
-void check_outputs(const BenchOptions& options) {
-  for (const std::string& path : {options.output, options.html, options.record}) {
-    if (path.empty()) continue;
-    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-    if (access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
-      fail("{}: cannot be written: {}", path, std::strerror(errno));
-  }
-}
-
 void give_out(const ordered_json& record, const BenchOptions& options) {
   const std::string text = formatted(record, options);
   if (options.output.empty())
@@ -362,7 +349,8 @@ int run(BenchOptions options) {
   }
   if (options.quick)
     options.protocol.warmup_runs = 1, options.protocol.timed_runs = 2, options.protocol.max_new_tokens = 32;
-  check_outputs(options);
+  for (const std::string& path : {options.output, options.html, options.record})
+    if (!path.empty()) measure::refuse_unwritable(path);
   if (options.real_fill) options.sweep.synthetic_fill = false;
   if (options.against.api_key.empty()) options.against.api_key = environment().openai_api_key;
   const ordered_json record = options.against.url.empty() ? measure_model(options) : measure_endpoint(options);
@@ -455,6 +443,8 @@ void add_bench(CLI::App& app, int& exit_code) {
     if (command->count("--depth") > 0 && sweep.batches.empty() && sweep.rows.empty()) sweep.batches = {1};
     if (given.no_tasks && given.compare.empty() && sweep.prompts.empty() && sweep.batches.empty() && sweep.rows.empty())
       throw CLI::ValidationError("--no-tasks leaves nothing to measure: give --prompt, --batch, --depth or --rows");
+    if (given.no_tasks && given.protocol.speculate)
+      throw CLI::ValidationError("--speculate measures the tasks, which --no-tasks leaves out: give one of the two");
     exit_code = run(*options);
   });
 }

@@ -35,6 +35,10 @@ void write_synthetic(const session::LoadOptions& options, const std::string& fol
 
 }  // namespace
 
+std::string unknown_weights(const std::string& type) {
+  return model::parse_weight_choice(type) ? "" : fmt::format("{}: known are {}", type, model::kWeightChoices);
+}
+
 void ModelOptions::add_to(CLI::App& command, bool positional_model) {
   if (positional_model)
     command.add_option("MODEL", model,
@@ -60,8 +64,13 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   command.add_option("--dtype", dtype, std::string("Weights in memory: ") + model::kWeightChoices)
-      ->capture_default_str();
-  command.add_option("--kv-dtype", kv_dtype, fmt::format("KV cache: {}", compute::kKvTypeNames))->capture_default_str();
+      ->capture_default_str()
+      ->check(unknown_weights);
+  command.add_option("--kv-dtype", kv_dtype, fmt::format("KV cache: {}", compute::kKvTypeNames))
+      ->capture_default_str()
+      ->check([](const std::string& type) {
+        return compute::kv_type_named(type) ? "" : fmt::format("{}: known are {}", type, compute::kKvTypeNames);
+      });
   command
       .add_option("--context", context, "Longest prompt + answer, in tokens (default: the model's, as memory allows)")
       ->check(CLI::PositiveNumber);
@@ -76,6 +85,8 @@ void ModelOptions::add_no_speculate(CLI::App& command) {
 }
 
 session::LoadOptions ModelOptions::load_options() const {
+  if (model.empty() && synthetic.empty())
+    throw CLI::ValidationError("no model: give a folder as Hugging Face ships it, a .gguf file, or --synthetic NAME");
   session::LoadOptions options;
   options.model = model;
   options.synthetic = synthetic;

@@ -9,6 +9,7 @@
 #include "cli/json_lines.h"
 #include "cli/terminal.h"
 #include "measure/evaluate.h"
+#include "measure/run_record.h"
 
 namespace updraft::cli {
 namespace {
@@ -70,8 +71,13 @@ int run(const EvalOptions& options) {
   evaluation.reference = reference_options(options, evaluation.model);
   evaluation.context = options.model.context > 0 ? options.model.context : kDefaultContext;
   evaluation.stride = options.stride;
+  if (options.stride > evaluation.context)
+    throw CLI::ValidationError(
+        fmt::format("--stride {}: would leave out tokens between windows of {} tokens (--context)", options.stride,
+                    evaluation.context));
   evaluation.take_turns = options.take_turns;
   evaluation.state_path = options.state;
+  if (!options.state.empty()) measure::refuse_unwritable(options.state);
   const auto tokenizer = session::open_tokenizer(options.model.model);
   const measure::EvaluationText text = measure::read_evaluation_text(options.text, *tokenizer, options.max_tokens);
   if (evaluation.reference && !options.reference.empty()) {
@@ -105,13 +111,17 @@ void add_eval(CLI::App& app, int& exit_code) {
       "eval", "Perplexity on a text, and the distance from a reference: what INT8 or INT4 costs this model");
   options->model.add_to(*command, true);
   command->add_option("--text", options->text, "A text in UTF-8")->required();
-  command->add_option("--reference", options->reference,
-                      "Compare with this model (same vocabulary) instead of the model itself");
-  command
-      ->add_option("--reference-dtype", options->reference_dtype,
-                   "Type of the reference's weights; its activations and KV cache are F32")
-      ->capture_default_str();
-  command->add_flag("--no-reference", options->no_reference, "Perplexity only");
+  CLI::Option* reference = command->add_option("--reference", options->reference,
+                                               "Compare with this model (same vocabulary) instead of the model itself");
+  CLI::Option* reference_dtype =
+      command
+          ->add_option("--reference-dtype", options->reference_dtype,
+                       "Type of the reference's weights; its activations and KV cache are F32")
+          ->capture_default_str()
+          ->check(unknown_weights);
+  command->add_flag("--no-reference", options->no_reference, "Perplexity only")
+      ->excludes(reference)
+      ->excludes(reference_dtype);
   command
       ->add_option("--stride", options->stride,
                    "Tokens from window to window; less than --context gives later tokens more to go by (default: "
@@ -125,7 +135,7 @@ void add_eval(CLI::App& app, int& exit_code) {
                     "Never hold model and reference in memory together (done by itself where memory is short)");
   command->add_flag("--json", options->json, "Print a JSON object");
   command->footer(
-      "Examples:\n"
+      "Speculation has no meaning here: every token of the text is given, none is guessed.\nExamples:\n"
       "  updraft eval ./model --text book.txt --dtype int8\n"
       "  updraft eval ./model-int4 --reference ./model --text book.txt --resume eval.json");
   command->callback([options, &exit_code] { exit_code = run(*options); });

@@ -82,6 +82,35 @@ class Bench(unittest.TestCase):
             self.assertEqual((record["complete"], record["sweep"]), (False, []))
             self.assertEqual(support.interrupt("tune", *flags, "--dry-run", after="loaded in")[:2], (130, ""))
 
+    def test_speculation_needs_tasks(self):
+        done = run("bench", "--synthetic", self.shape, "--no-tasks", "--rows", 2, "--speculate")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--no-tasks", done.stderr + done.stdout)
+
+    def test_tune(self):
+        with support.temporary_folder() as folder:
+            cache = {"UPDRAFT_CACHE": str(folder)}
+            flags = ["tune", "--synthetic", self.shape, "--seconds", 2]
+            text = run_ok(*flags, environment=cache).stdout
+            kept, = (folder / "tuning").iterdir()
+            file = json.loads(kept.read_text())
+            for part, name in (("decode", "decode_threads"), ("prefill", "prefill_threads")):
+                gain = file["measured"][part + "_gain"]
+                self.assertGreaterEqual(gain, 1)
+                if gain == 1:
+                    self.assertEqual(file["tuning"][name], 0)
+                    self.assertRegex(text, part + r" .*the defaults")
+            for dtype in ("int4", "int4-g32-asym"):  # another format is another tuning
+                run_ok(*flags, "--dtype", dtype, environment=cache)
+            shapes = {json.loads(f.read_text())["for"]["shape"] for f in (folder / "tuning").iterdir()}
+            self.assertEqual(len(shapes), 3, shapes)
+            self.assertEqual(sum("weights=int4-g32-asym" in shape for shape in shapes), 1, shapes)
+        done = run("tune", "--synthetic", self.shape, environment={"UPDRAFT_CACHE": "/proc/nowhere"})
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/proc/nowhere/tuning: tunings cannot be written there: No such file", done.stderr)
+        self.assertIn("UPDRAFT_CACHE", done.stderr)
+        self.assertNotIn("loaded in", done.stderr)
+
     def test_record(self):
         record = self.record
         self.assertEqual(record["schema"], "updraft.run/1")

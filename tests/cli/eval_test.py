@@ -80,16 +80,44 @@ class Eval(unittest.TestCase):
                 (["--text", self.folder / "absent.txt"], ["absent.txt"]),
                 (["--text", empty], ["empty.txt", "too few tokens"]),
                 (["--text", latin], ["latin.txt", "UTF-8"]),
-                (["--text", BOOK, "--context", 2, "--stride", 5, "--max-tokens", 50], ["--stride 5"]),
                 (["--text", BOOK, "--context", 1], ["--context 1"]),
                 (["--text", BOOK, "--resume", wrong_state, "--max-tokens", 50], ["wrong.json"]),
-                (["--text", BOOK, "--reference", self.folder / "nowhere"], ["nowhere"])):
+                (["--text", "/dev/null"], ["/dev/null: not a regular file, which it has to be"]),
+                (["--text", BOOK, "--resume", "/no/such/folder/x.json"], ["/no/such/folder/x.json", "No such file"]),
+                (["--text", BOOK, "--resume", self.folder], ["it is a folder"]),
+                (["--text", BOOK, "--reference", self.folder / "nowhere"],
+                 ["nowhere: there is no such folder or file."])):
             with self.subTest(arguments):
                 done = run("eval", self.model, *arguments)
                 self.assertEqual(done.returncode, 1, done.stderr)
                 for word in words:
                     self.assertIn(word, done.stderr)
-        self.assertEqual(run("eval", self.model).returncode, 2)
+                if "--resume" in arguments and wrong_state not in arguments:
+                    self.assertNotIn("loaded in", done.stderr)
+        self.assertIn("nope: there is no such folder or file.", run("eval", "nope", "--text", BOOK).stderr)
+
+    def test_wrong_usage(self):
+        for arguments, words in (
+                ([], "--text"),
+                (["--text", BOOK, "--context", 2, "--stride", 5], "--stride 5"),
+                (["--text", BOOK, "--stride", 1000], "--stride 1000"),
+                (["--text", BOOK, "--dtype", "int3"], "--dtype: int3"),
+                (["--text", BOOK, "--reference-dtype", "int3"], "--reference-dtype: int3"),
+                (["--text", BOOK, "--reference", self.model, "--no-reference"], "--reference excludes --no-reference"),
+                (["--text", BOOK, "--reference-dtype", "bf16", "--no-reference"], "--reference-dtype")):
+            with self.subTest(arguments):
+                done = run("eval", self.model, *arguments)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(words, done.stderr + done.stdout)
+
+    def test_a_state_may_lie_in_the_models_folder(self):
+        state = self.model / "eval.json"
+        arguments = ["eval", self.model, "--no-reference", "--text", BOOK, "--max-tokens", 300, "--context", 100,
+                     "--json", "--resume", state]
+        first = run_ok(*arguments).stdout
+        (self.model / "README.md").write_text("A note.")
+        self.assertEqual(run_ok(*arguments).stdout, first)
+        state.unlink()
 
 
 if __name__ == "__main__":

@@ -97,14 +97,15 @@ class ExitCodes(unittest.TestCase):
                                environment={"HF_HOME": empty, "HF_HUB_CACHE": empty})
 
     def test_no_model(self):
-        self.check(1, "generate", "--ids", "1,2", says=["--synthetic"])
+        for command in (["generate", "--ids", "1,2"], ["tune"], ["bench"], ["inspect"]):
+            self.check(2, *command, says=["no model", "--synthetic"])
 
     def test_flag_values(self):
         model = find_golden(TINY)
         ids = ["--ids", "1,2", "--max-new-tokens", "1"]
-        self.check(1, "generate", model, *ids, "--dtype", "int3", says=["--dtype", "int3", "bf16"])
+        self.check(2, "generate", model, *ids, "--dtype", "int3", says=["--dtype", "int3", "bf16"])
         self.check(1, "generate", model, *ids, "--dtype", "int8", "--exact", says=["--exact", "int8"])
-        self.check(1, "generate", model, *ids, "--kv-dtype", "bf16", says=["--kv-dtype", "f16"])
+        self.check(2, "generate", model, *ids, "--kv-dtype", "bf16", says=["--kv-dtype", "f16"])
         self.check(1, "generate", model, *ids, "--device", "abacus", says=["abacus", "cpu"])
         self.check(1, "generate", model, *ids, "--instruction-set", "mmx", says=["mmx"])
         self.check(1, "generate", model, "--ids", "1,x", says=["--ids", "1,x"])
