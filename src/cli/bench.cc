@@ -350,7 +350,7 @@ int run(BenchOptions options) {
   if (options.quick)
     options.protocol.warmup_runs = 1, options.protocol.timed_runs = 2, options.protocol.max_new_tokens = 32;
   for (const std::string& path : {options.output, options.html, options.record})
-    if (!path.empty()) measure::refuse_unwritable(path);
+    if (!path.empty()) refuse_unwritable(path);
   if (options.real_fill) options.sweep.synthetic_fill = false;
   if (options.against.api_key.empty()) options.against.api_key = environment().openai_api_key;
   const ordered_json record = options.against.url.empty() ? measure_model(options) : measure_endpoint(options);

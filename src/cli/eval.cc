@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/new_file.h"
 #include "cli/command.h"
 #include "cli/hub_options.h"
 #include "cli/json_lines.h"
@@ -77,7 +78,7 @@ int run(const EvalOptions& options) {
                     evaluation.context));
   evaluation.take_turns = options.take_turns;
   evaluation.state_path = options.state;
-  if (!options.state.empty()) measure::refuse_unwritable(options.state);
+  if (!options.state.empty()) refuse_unwritable(options.state);
   const auto tokenizer = session::open_tokenizer(options.model.model);
   const measure::EvaluationText text = measure::read_evaluation_text(options.text, *tokenizer, options.max_tokens);
   if (evaluation.reference && !options.reference.empty()) {
