@@ -1,7 +1,7 @@
 # Sourced by ./try and ./check: stages with their times, and the packages that are missing. Works as root or with sudo.
 
 readonly kBuildPackages=(g++ cmake ninja-build ccache pkg-config git ca-certificates
-  libfmt-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libedit-dev libcurl4-openssl-dev libssl-dev)
+  libfmt-dev libboost-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libedit-dev libcurl4-openssl-dev libssl-dev)
 readonly kTryPackages=(python3 python3-pip unzip)
 readonly kCheckPackages=(clang clang-tidy clang-format lld libclang-rt-14-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-jinja2 g++-aarch64-linux-gnu qemu-user-static)

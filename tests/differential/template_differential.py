@@ -81,9 +81,9 @@ def ask(program, arguments, requests):
 
 
 def comparable(ours, theirs):
-    """Addresses of objects (a filter may have changed what surrounds them), integers beyond 64 bits and complex numbers
-    (errors here by design) have no common answer."""
-    beyond = ("beyond 64 bits", "a negative number cannot be raised to a fractional power")
+    """Addresses of objects (a filter may have changed what surrounds them), integers beyond 4300 digits and complex
+    numbers (errors here by design) have no common answer."""
+    beyond = ("beyond 4300 digits", "a negative number cannot be raised to a fractional power")
     return not ADDRESS.search(theirs.get("prompt", "")) and not any(part in ours.get("error", "") for part in beyond)
 
 

@@ -25,6 +25,7 @@ METHODS = [
     "removeprefix('a')", "index('b')", "append(1)", "extend(words)", "update({})", "format(1, 2)", "nope", "name", "0", "copy()",
     "rsplit(None, 1)", "partition(' ')", "zfill(5)", "center(7, '*')", "swapcase()", "islower()", "rfind('a')",
 ]
+BIG = ["9223372036854775807", "-9223372036854775808", "36893488147419103233", "-100000000000000000000000000000"]
 OPERATORS = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", "<=", ">", ">=", "and", "or", "in", "not in", "**"]
 
 
@@ -42,7 +43,7 @@ class Generator:
         if kind == 3:
             return self.pick(STRINGS)
         if kind == 4:
-            return self.pick(["0", "1", "2", "3", "-1", "1.5", "0.1", "2.0", "true", "false", "none", "7", "1e3", "10"])
+            return self.pick(["0", "1", "2", "3", "-1", "1.5", "0.1", "2.0", "true", "false", "none", "7", "1e3", "10", *BIG])
         if kind == 5:
             return self.pick(["[]", "[1, 2]", "['b', 'a', 'B']", "(1,)", "(1, 'x')", "{}", "{'a': 1}", "{'b': [1], 'a': none}"])
         return self.pick(["range(3)", "range(1, 7, 2)", "words[0]", "user.name", "messages[0].role", "messages[-1]['content']"])
@@ -53,7 +54,10 @@ class Generator:
         kind = self.random.randrange(14)
         inner = self.expression(depth - 1)
         if kind < 3:
-            return f"{inner} {self.pick(OPERATORS)} {self.expression(depth - 1)}"
+            operator = self.pick(OPERATORS)
+            # of a large exponent Python would compute every digit
+            right = self.pick(["0", "1", "2", "-1", "7", "0.5", "s"]) if operator == "**" else self.expression(depth - 1)
+            return f"{inner} {operator} {right}"
         if kind < 6:
             return f"({inner})|{self.pick(FILTERS)}"
         if kind == 6:

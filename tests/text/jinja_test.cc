@@ -60,7 +60,9 @@ TEST(Jinja, ErrorsNameWhatIsWrong) {
   EXPECT_EQ(error_of("{{ a[0].b }}", {{"a", Json::array()}}), "list object has no element 0");
   EXPECT_EQ(error_of("{{ 'a' + none }}"), "can only concatenate str (not \"NoneType\") to str");
   EXPECT_EQ(error_of("{{ [].append(1) }}"), "access to attribute 'append' of 'list' object is unsafe.");
-  EXPECT_EQ(error_of("{{ 9223372036854775807 + 1 }}"), "an integer grew beyond 64 bits");
+  EXPECT_EQ(error_of("{{ 'a' * 2 ** 64 }}"), "cannot fit 'int' into an index-sized integer");
+  EXPECT_EQ(error_of("{{ 10 ** 400 / 3 }}"), "integer division result too large for a float");
+  EXPECT_EQ(error_of("{{ 10 ** 400 + 0.5 }}"), "int too large to convert to float");
 }
 
 TEST(Jinja, ParseErrorsHavePlaceAndReason) {
@@ -76,12 +78,23 @@ TEST(Jinja, ParseErrorsHavePlaceAndReason) {
 TEST(Jinja, TakesOnlySoManySteps) {
   EXPECT_THROW(render("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"),
                TemplateError);
+  // Quadratic time on thousands of digits is not one step.
+  for (const char* work : {"{% set c = b // a %}", "{% set c = a ~ '' %}", "{% set c = '%d' % a %}"}) {
+    SCOPED_TRACE(work);
+    EXPECT_THROW(render("{% set a = 7 ** 2500 %}{% set b = a * a %}{% for i in range(60000) %}" + std::string(work) +
+                        "{% endfor %}"),
+                 TemplateError);
+  }
 }
 
 TEST(Jinja, KeepsWithinItsLimits) {
   for (const char* source : {
            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
            "{{ 'x' * 9999999999 }}",
+           "{{ 10 ** (10 ** 9) }}",
+           "{{ (-3) ** (10 ** 30) }}",
+           "{{ 10 ** 4299 * 10 }}",
+           "{% set n = namespace(v=3) %}{% for i in range(100) %}{% set n.v = n.v * n.v %}{% endfor %}",
            "{{ [0] * 9999999999 }}",
            "{{ ('x' * 1000000)|replace('x', 'y' * 1000000) }}",
            "{{ '%999999999d' % 1 }}",
@@ -107,6 +120,17 @@ TEST(Jinja, KeepsWithinItsLimits) {
   for (int i = 0; i < 100000; ++i) sum += "+1";
   EXPECT_THROW(ChatTemplate{blocks}, Error);
   EXPECT_THROW(ChatTemplate{sum + " }}"}, Error);
+}
+
+TEST(Jinja, IntegersHaveUpTo4300Digits) {
+  const std::string longest(4300, '9');
+  EXPECT_EQ(render("{{ (10 ** 4299 - 1) * 10 + 9 }}"), longest);
+  EXPECT_EQ(render("{{ " + longest + " }}"), longest);
+  EXPECT_EQ(render("{{ -" + longest + " }}"), "-" + longest);
+  EXPECT_EQ(error_of("{{ " + longest + " + 1 }}"), "an integer grew beyond 4300 digits");
+  EXPECT_NE(error_of("{{ 0x" + std::string(3600, 'f') + " }}").find("line 1, column 4: an integer grew"),
+            std::string::npos);
+  EXPECT_EQ(render("{{ n }} {{ n + 1 }}", {{"n", UINT64_MAX}}), "18446744073709551615 18446744073709551616");
 }
 
 TEST(Jinja, ALongConversationStaysWithinTheLimits) {

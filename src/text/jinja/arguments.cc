@@ -41,6 +41,7 @@ std::string Bound::text(size_t index, std::string_view otherwise) const {
 int64_t to_index(const Value& value) {
   if (value.is_undefined()) refuse_undefined(value);
   if (!value.is_integral()) refuse("'{}' object cannot be interpreted as an integer", type_name(value));
+  if (value.is_big()) refuse("cannot fit 'int' into an index-sized integer");
   return value.integer();
 }
 

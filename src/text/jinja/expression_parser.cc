@@ -1,11 +1,11 @@
 #include "text/jinja/expression_parser.h"
 
 #include <algorithm>
-#include <charconv>
 #include <initializer_list>
 #include <optional>
 
 #include "text/jinja/filters.h"
+#include "text/jinja/integers.h"
 #include "text/jinja/limits.h"
 #include "text/jinja/tests.h"
 
@@ -283,12 +283,14 @@ ExpressionPointer ExpressionParser::number() {
     base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
     if (base != 10) text.remove_prefix(2);
   }
-  int64_t value = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), value, base).ec != std::errc()) {
-    tokens_.fail_here("the integer " + token.text + " is larger than 64 bits");
+  Value value;
+  try {
+    value = read_integer(text, base, false);
+  } catch (const TemplateError& error) {
+    tokens_.fail_here(error.what());
   }
   tokens_.next();
-  return make(LiteralNode{Value(value)}, line, 0);
+  return make(LiteralNode{std::move(value)}, line, 0);
 }
 
 ExpressionPointer ExpressionParser::list() {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "text/jinja/arguments.h"
+#include "text/jinja/integers.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/limits.h"
 #include "text/jinja/unicode.h"
@@ -104,33 +105,25 @@ std::string sign_text(bool negative, char sign) {
   return sign == '-' ? "" : std::string(1, sign);
 }
 
-std::string format_integer(int64_t value, const Specification& spec) {
+std::string format_integer(const Value& value, const Specification& spec) {
   if (spec.precision) refuse("Precision not allowed in integer format specifier");
-  uint64_t magnitude = value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
-  std::string digits, prefix;
-  switch (spec.type) {
-    case 'b':
-      digits = fmt::format("{:b}", magnitude);
-      prefix = "0b";
-      break;
-    case 'o':
-      digits = fmt::format("{:o}", magnitude);
-      prefix = "0o";
-      break;
-    case 'x':
-      digits = fmt::format("{:x}", magnitude);
-      prefix = "0x";
-      break;
-    case 'X':
-      digits = fmt::format("{:X}", magnitude);
-      prefix = "0X";
-      break;
-    default:
-      digits = fmt::format("{}", magnitude);
-  }
+  const char lower = static_cast<char>(spec.type | 0x20);
+  const int base = lower == 'b' ? 2 : lower == 'o' ? 8 : lower == 'x' ? 16 : 10;
+  std::string digits = digits_of(value, base), prefix = base == 10 ? "" : std::string("0") + spec.type;
+  if (spec.type == 'X')
+    std::transform(digits.begin(), digits.end(), digits.begin(),
+                   [](char c) { return c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c; });
   if (spec.grouping) digits = grouped(digits, spec.grouping, prefix.empty() ? 3 : 4);
-  std::string front = sign_text(value < 0, spec.sign) + (spec.alternate ? prefix : "");
+  std::string front = sign_text(is_negative(value), spec.sign) + (spec.alternate ? prefix : "");
   return padded(front + digits, spec, '>', front.size());
+}
+
+// The text of chr(value), where there is one.
+std::optional<std::string> character_of(const Value& value) {
+  if (!value.is_integral() || value.is_big() || value.integer() < 0 || value.integer() > 0x10FFFF) return std::nullopt;
+  std::string text;
+  append_utf8(text, static_cast<char32_t>(value.integer()));
+  return text;
 }
 
 // Python writes at least one digit after the point when no type is given.
@@ -286,11 +279,9 @@ class PercentFormatter {
       }
       case 'c': {
         if (value.is_string() && value.string().code_points == 1) return padded(value.text(), spec, '>');
-        if (!value.is_integral() || value.integer() < 0 || value.integer() > 0x10FFFF)
-          refuse("%c requires int or char");
-        std::string text;
-        append_utf8(text, static_cast<char32_t>(value.integer()));
-        return padded(std::move(text), spec, '>');
+        std::optional<std::string> text = character_of(value);
+        if (!text) refuse("%c requires int or char");
+        return padded(std::move(*text), spec, '>');
       }
       case 'd':
       case 'i':
@@ -317,23 +308,23 @@ class PercentFormatter {
 
   static std::string whole(const Value& value, Specification& spec, char type, char shown) {
     if (value.is_undefined()) refuse_undefined(value);
-    if (!value.is_integral() &&
-        !(value.is_float() && type == '\0' && std::isfinite(value.real()) && std::fabs(value.real()) < 9.2e18)) {
+    if (!value.is_integral() && !(value.is_float() && type == '\0' && std::isfinite(value.real()))) {
       refuse("%{} format: a real number is required, not {}", shown, type_name(value));
     }
     spec.type = type;
     int64_t digits = spec.precision.value_or(0);  // the precision of an integer is its least number of digits
     spec.precision.reset();
-    int64_t number = value.is_float() ? static_cast<int64_t>(value.real()) : value.integer();
+    const Value number = value.is_float() ? whole_part(value.real()) : value;
+    const bool negative = is_negative(number);
     if (digits == 0) return format_integer(number, spec);
     Specification inner;
     inner.type = type;
     inner.fill = "0";
     inner.align = '=';
-    inner.width = digits + (number < 0 ? 1 : 0);
+    inner.width = digits + (negative ? 1 : 0);
     std::string text = format_integer(number, inner);
-    std::string front = number >= 0 && spec.sign != '-' ? std::string(1, spec.sign) : "";
-    return padded(front + text, spec, '>', front.size() + (number < 0 ? 1 : 0));
+    std::string front = !negative && spec.sign != '-' ? std::string(1, spec.sign) : "";
+    return padded(front + text, spec, '>', front.size() + (negative ? 1 : 0));
   }
 
   const Value& format_;
@@ -467,15 +458,14 @@ std::string format_value(const Value& value, std::string_view specification) {
     bool real_type = spec.type != '\0' && std::string_view("fFeEgG%").find(spec.type) != std::string_view::npos;
     if (value.is_float() || real_type) return format_real(value.real(), spec);
     if (spec.type == 'c') {
-      if (value.integer() < 0 || value.integer() > 0x10FFFF) refuse("%c arg not in range(0x110000)");
-      std::string text;
-      append_utf8(text, static_cast<char32_t>(value.integer()));
-      return padded(std::move(text), spec, '<');
+      std::optional<std::string> text = character_of(value);
+      if (!text) refuse("%c arg not in range(0x110000)");
+      return padded(std::move(*text), spec, '<');
     }
     if (spec.type != '\0' && std::string_view("dboxXn").find(spec.type) == std::string_view::npos) {
       refuse("Unknown format code '{}' for object of type 'int'", spec.type);
     }
-    return format_integer(value.integer(), spec);
+    return format_integer(value, spec);
   }
   refuse("unsupported format string passed to {}.__format__", type_name(value));
 }

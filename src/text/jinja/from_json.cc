@@ -1,5 +1,8 @@
 #include "text/jinja/from_json.h"
 
+#include <string>
+
+#include "text/jinja/integers.h"
 #include "text/jinja/limits.h"
 
 namespace updraft::text::jinja {
@@ -15,8 +18,7 @@ Value convert(const nlohmann::ordered_json& json, uint32_t depth) {
       return json.get<int64_t>();
     case Kind::number_unsigned: {
       uint64_t value = json.get<uint64_t>();
-      if (value > INT64_MAX) refuse("the integer {} in the variables is larger than 64 bits", value);
-      return static_cast<int64_t>(value);
+      return read_integer(std::to_string(value), 10, false);
     }
     case Kind::number_float:
       return json.get<double>();

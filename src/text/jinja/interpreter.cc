@@ -184,7 +184,7 @@ Value Interpreter::evaluate(const BinaryNode& node) {
   Value left = evaluate(*node.left);
   Value right = evaluate(*node.right);
   Value result = apply(node.operation, left, right);
-  if (!result.is_number()) spend(cost(result));
+  spend(std::max({left.weight(), right.weight(), result.weight()}) / 8);
   return result;
 }
 
@@ -208,7 +208,9 @@ Value Interpreter::evaluate(const CompareNode& node) {
 Value Interpreter::evaluate(const ConcatenateNode& node) {
   std::string text;
   for (const auto& part : node.parts) {
-    text += to_text(evaluate(*part));
+    Value value = evaluate(*part);
+    spend(value.weight() / 8);
+    text += to_text(value);
     check_string_size(text.size());
   }
   spend(text.size() / 64);
@@ -299,6 +301,7 @@ Interpreter::Flow Interpreter::execute(const TextStatement& node) {
 
 Interpreter::Flow Interpreter::execute(const OutputStatement& node) {
   Value value = evaluate(*node.expression);
+  spend(value.weight() / 8);
   if (value.is_string()) {
     write(value.text());
   } else {

@@ -13,6 +13,7 @@ constexpr int kMaxSyntaxDepth = 300;           // nested expressions and stateme
 constexpr uint32_t kMaxValueDepth = 150;       // lists in lists
 constexpr uint64_t kMaxWeight = 4'000'000;     // nodes of a value when written out; 16 bytes of text count as one
 constexpr size_t kMaxStringBytes = 32u << 20;  // one string, and the whole output
+constexpr int kMaxIntegerDigits = 4300;        // as Python writes and reads at most
 constexpr int64_t kMaxRange = 100'000;         // as the sandbox of the reference
 
 }  // namespace updraft::text::jinja

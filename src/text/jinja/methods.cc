@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "text/jinja/arguments.h"
+#include "text/jinja/integers.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/objects.h"
 #include "text/jinja/operators.h"
@@ -116,23 +117,17 @@ std::optional<Value> sequence_method(const Value& self, std::string_view name) {
   return std::nullopt;
 }
 
-int64_t bit_length(int64_t value) {
-  uint64_t magnitude = value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
-  int64_t bits = 0;
-  for (; magnitude > 0; magnitude >>= 1) ++bits;
-  return bits;
-}
-
 std::optional<Value> number_attribute(const Value& self, std::string_view name) {
-  if (name == "real") return self.is_float() ? self : Value(self.integer());
+  const auto plain = [](const Value& number) { return number.is_bool() ? Value(number.integer()) : number; };
+  if (name == "real") return plain(self);
   if (name == "imag") return self.is_float() ? Value(0.0) : Value(0);
-  if (self.is_integral() && name == "numerator") return Value(self.integer());
+  if (self.is_integral() && name == "numerator") return plain(self);
   if (self.is_integral() && name == "denominator") return Value(1);
   if (name == "conjugate") return make_function("conjugate", [self](Interpreter&, const Arguments&) { return self; });
   if (self.is_integral() && name == "bit_length") {
     return make_function("bit_length", [self](Interpreter&, const Arguments& a) {
       takes_nothing(a, "bit_length");
-      return Value(bit_length(self.integer()));
+      return Value(bit_length(self));
     });
   }
   if (self.is_float() && name == "is_integer") {

@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <string>
 
-#include "text/jinja/template_error.h"
+#include "text/jinja/integers.h"
+#include "text/jinja/limits.h"
 #include "text/jinja/unicode.h"
 
 namespace updraft::text::jinja {
@@ -27,12 +29,6 @@ std::string ascii_digits(std::string_view text) {
     i += bytes;
   }
   return out;
-}
-
-int digit_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'z' ? lower - 'a' + 10 : 99;
 }
 
 // Removes single underscores between digits; nothing when they stand elsewhere.
@@ -78,7 +74,7 @@ bool is_real(std::string_view text) {
 
 }  // namespace
 
-std::optional<int64_t> parse_integer(std::string_view given, int64_t base) {
+std::optional<Value> parse_integer(std::string_view given, int64_t base) {
   if (base != 0 && (base < 2 || base > 36)) return std::nullopt;
   std::string text = ascii_digits(strip_spaces(given));
   bool negative = !text.empty() && text[0] == '-';
@@ -99,16 +95,11 @@ std::optional<int64_t> parse_integer(std::string_view given, int64_t base) {
   }
   std::optional<std::string> digits = without_underscores(text);
   if (!digits || digits->empty()) return std::nullopt;
-  int64_t value = 0;
-  bool overflow = false;
-  for (char c : *digits) {
-    int digit = digit_value(c);
-    if (digit >= base) return std::nullopt;
-    overflow |= __builtin_mul_overflow(value, base, &value);
-    overflow |= negative ? __builtin_sub_overflow(value, digit, &value) : __builtin_add_overflow(value, digit, &value);
-  }
-  if (overflow) refuse("an integer grew beyond 64 bits");
-  return value;
+  if (std::any_of(digits->begin(), digits->end(), [&](char c) { return digit_value(c) >= base; })) return std::nullopt;
+  // Python's limit, leading zeros counted; not where reading takes linear time.
+  const bool power_of_two = (base & (base - 1)) == 0;
+  if (!power_of_two && digits->size() > kMaxIntegerDigits) return std::nullopt;
+  return read_integer(*digits, static_cast<int>(base), negative);
 }
 
 std::optional<double> parse_real(std::string_view given) {

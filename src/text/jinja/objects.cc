@@ -32,7 +32,7 @@ std::shared_ptr<Cursor> Range::iterate() {
 }
 
 std::optional<Value> Range::item(const Value& index) {
-  if (!index.is_integral()) return std::nullopt;
+  if (!index.is_integral() || index.is_big()) return std::nullopt;
   int64_t position = index.integer() < 0 ? index.integer() + count_ : index.integer();
   if (position < 0 || position >= count_) return std::nullopt;
   return Value(at(position));

@@ -1,9 +1,11 @@
 #include "text/jinja/operators.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "text/jinja/arguments.h"
 #include "text/jinja/formatting.h"
+#include "text/jinja/integers.h"
 #include "text/jinja/limits.h"
 #include "text/jinja/objects.h"
 #include "text/jinja/unicode.h"
@@ -36,18 +38,12 @@ const char* symbol(BinaryOperator operation) {
   refuse("unsupported operand type(s) for {}: '{}' and '{}'", symbol(operation), type_name(left), type_name(right));
 }
 
-[[noreturn]] void refuse_overflow() { refuse("an integer grew beyond 64 bits"); }
-
 int64_t floor_divide(int64_t a, int64_t b) {
-  if (b == 0) refuse("integer division or modulo by zero");
-  if (a == INT64_MIN && b == -1) refuse_overflow();
   int64_t quotient = a / b;
   return (a % b != 0 && (a < 0) != (b < 0)) ? quotient - 1 : quotient;
 }
 
 int64_t modulo(int64_t a, int64_t b) {
-  if (b == 0) refuse("integer modulo by zero");
-  if (b == -1) return 0;
   int64_t rest = a % b;
   return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
@@ -79,42 +75,41 @@ double power(double base, double exponent) {
   return result;
 }
 
-Value integer_power(int64_t base, int64_t exponent) {
-  if (exponent < 0) return power(static_cast<double>(base), static_cast<double>(exponent));
-  int64_t result = 1;
-  while (exponent > 0) {
-    if ((exponent & 1) && __builtin_mul_overflow(result, base, &result)) refuse_overflow();
-    exponent >>= 1;
-    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) refuse_overflow();
-  }
-  return result;
-}
-
-Value integers(BinaryOperator operation, int64_t a, int64_t b) {
+// Where 64 bits are enough.
+std::optional<Value> small_integers(BinaryOperator operation, int64_t a, int64_t b) {
+  constexpr int64_t kExactInDouble = int64_t{1} << 53;
   int64_t result = 0;
-  bool overflow = false;
   switch (operation) {
     case BinaryOperator::kAdd:
-      overflow = __builtin_add_overflow(a, b, &result);
-      break;
+      if (__builtin_add_overflow(a, b, &result)) return std::nullopt;
+      return result;
     case BinaryOperator::kSubtract:
-      overflow = __builtin_sub_overflow(a, b, &result);
-      break;
+      if (__builtin_sub_overflow(a, b, &result)) return std::nullopt;
+      return result;
     case BinaryOperator::kMultiply:
-      overflow = __builtin_mul_overflow(a, b, &result);
-      break;
+      if (__builtin_mul_overflow(a, b, &result)) return std::nullopt;
+      return result;
     case BinaryOperator::kDivide:
-      if (b == 0) refuse("division by zero");
-      return static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b));
+      if (b == 0 || std::max(a, b) > kExactInDouble || std::min(a, b) < -kExactInDouble) return std::nullopt;
+      return static_cast<double>(a) / static_cast<double>(b);
     case BinaryOperator::kFloorDivide:
+      if (b == 0 || b == -1) return std::nullopt;
       return floor_divide(a, b);
     case BinaryOperator::kModulo:
+      if (b == 0 || b == -1) return std::nullopt;
       return modulo(a, b);
     case BinaryOperator::kPower:
-      return integer_power(a, b);
+      return std::nullopt;
   }
-  if (overflow) refuse_overflow();
-  return result;
+  return std::nullopt;
+}
+
+Value integers(BinaryOperator operation, const Value& a, const Value& b) {
+  if (operation == BinaryOperator::kPower && is_negative(b)) return power(a.real(), b.real());
+  if (!a.is_big() && !b.is_big()) {
+    if (std::optional<Value> result = small_integers(operation, a.integer(), b.integer())) return *result;
+  }
+  return exact_arithmetic(operation, a, b);
 }
 
 Value reals(BinaryOperator operation, double a, double b) {
@@ -182,6 +177,7 @@ int64_t clamp_bound(const Value& bound, int64_t length, int64_t otherwise, int64
   if (bound.is_none()) return otherwise;
   if (bound.is_undefined()) refuse_undefined(bound);
   if (!bound.is_integral()) refuse("slice indices must be integers or None or have an __index__ method");
+  if (bound.is_big()) return is_negative(bound) ? low : high;
   int64_t index = bound.integer();
   if (index < 0) index = index < -length ? low : index + length;
   return index < low ? low : index > high ? high : index;
@@ -190,15 +186,15 @@ int64_t clamp_bound(const Value& bound, int64_t length, int64_t otherwise, int64
 }  // namespace
 
 Value apply(BinaryOperator operation, const Value& left, const Value& right) {
-  if (left.is_integral() && right.is_integral()) return integers(operation, left.integer(), right.integer());
+  if (left.is_integral() && right.is_integral()) return integers(operation, left, right);
   if (left.is_number() && right.is_number()) return reals(operation, left.real(), right.real());
   if (operation == BinaryOperator::kModulo && left.is_string()) return format_percent(left, right);
   if (left.is_undefined()) refuse_undefined(left);
   if (right.is_undefined()) refuse_undefined(right);
   if (operation == BinaryOperator::kAdd) return add(left, right);
   if (operation == BinaryOperator::kMultiply) {
-    if (is_sequence(left) && right.is_integral()) return repeat(left, right.integer());
-    if (is_sequence(right) && left.is_integral()) return repeat(right, left.integer());
+    if (is_sequence(left) && right.is_integral()) return repeat(left, to_index(right));
+    if (is_sequence(right) && left.is_integral()) return repeat(right, to_index(left));
     if (is_sequence(left)) refuse("can't multiply sequence by non-int of type '{}'", type_name(right));
   }
   if (left.is_dict() && right.is_dict()) refuse_operands(operation, left, right);
@@ -211,7 +207,7 @@ Value apply(UnaryOperator operation, const Value& operand) {
   bool minus = operation == UnaryOperator::kMinus;
   if (operand.is_float()) return minus ? -operand.real() : operand.real();
   if (!operand.is_integral()) refuse("bad operand type for unary {}: '{}'", minus ? "-" : "+", type_name(operand));
-  if (minus && operand.integer() == INT64_MIN) refuse_overflow();
+  if (operand.is_big() || operand.integer() == INT64_MIN) return minus ? negated(operand) : operand;
   return minus ? -operand.integer() : operand.integer();
 }
 
@@ -261,7 +257,7 @@ std::optional<Value> item_of(const Value& object, const Value& index) {
     return found ? std::optional<Value>(*found) : std::nullopt;
   }
   if (object.is_object()) return object.object()->item(index);
-  if (!is_sequence(object) || !index.is_integral()) return std::nullopt;
+  if (!is_sequence(object) || !index.is_integral() || index.is_big()) return std::nullopt;
   int64_t length = *length_of(object);
   int64_t position = index.integer();
   if (position < 0) position += length;
@@ -273,7 +269,7 @@ std::optional<Value> item_of(const Value& object, const Value& index) {
 }
 
 SlicePositions slice_positions(int64_t length, const Value& start, const Value& stop, const Value& step) {
-  int64_t stride = step.is_none() ? 1 : to_index(step);
+  int64_t stride = step.is_none() ? 1 : step.is_big() ? (is_negative(step) ? INT64_MIN : INT64_MAX) : to_index(step);
   if (stride == 0) refuse("slice step cannot be zero");
   if (stride < -length - 1) stride = -length - 1;
   if (stride > length + 1) stride = length + 1;

@@ -264,7 +264,7 @@ Value sum(Interpreter& interpreter, const Value& operand, const Arguments& argum
   if (total.is_string()) refuse("sum() can't sum strings [use ''.join(seq) instead]");
   for (const Value& item : to_vector(operand)) {
     total = apply(BinaryOperator::kAdd, total, path.get(interpreter, item));
-    interpreter.spend(1 + (total.is_number() ? 0 : total.weight() / 8));
+    interpreter.spend(1 + total.weight() / 8);
   }
   return total;
 }

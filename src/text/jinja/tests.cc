@@ -27,7 +27,7 @@ bool is_none(const Value& value) { return value.is_none(); }
 bool is_boolean(const Value& value) { return value.is_bool(); }
 bool is_true(const Value& value) { return value.is_bool() && value.boolean(); }
 bool is_false(const Value& value) { return value.is_bool() && !value.boolean(); }
-bool is_integer(const Value& value) { return value.is(Value::Kind::kInt); }
+bool is_integer(const Value& value) { return value.is_integral() && !value.is_bool(); }
 bool is_float(const Value& value) { return value.is_float(); }
 bool is_number(const Value& value) { return value.is_number(); }
 bool is_string(const Value& value) { return value.is_string(); }

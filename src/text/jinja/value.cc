@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "text/jinja/integers.h"
 #include "text/jinja/limits.h"
 #include "text/jinja/unicode.h"
 
@@ -85,15 +86,18 @@ bool equal_dicts(const Dict& a, const Dict& b) {
 }
 
 bool equal_numbers(const Value& a, const Value& b) {
-  if (a.is_integral() && b.is_integral()) return a.integer() == b.integer();
+  if (a.is_integral() && b.is_integral()) return compare_integers(a, b) == 0;
   if (a.is_float() && b.is_float()) return a.real() == b.real();
   const Value& whole = a.is_float() ? b : a;
   const Value& real = a.is_float() ? a : b;
+  if (whole.is_big()) return compare_with_real(whole, real.real()) == 0;
   return static_cast<long double>(whole.integer()) == static_cast<long double>(real.real());
 }
 
 bool less_numbers(const Value& a, const Value& b) {
-  if (a.is_integral() && b.is_integral()) return a.integer() < b.integer();
+  if (a.is_integral() && b.is_integral()) return compare_integers(a, b) < 0;
+  if (a.is_big()) return compare_with_real(a, b.real()) < 0;
+  if (b.is_big()) return compare_with_real(b, a.real()) > 0;
   auto wide = [](const Value& v) -> long double {
     return v.is_float() ? static_cast<long double>(v.real()) : static_cast<long double>(v.integer());
   };
@@ -148,6 +152,11 @@ const std::string& Value::undefined_reason() const {
   return reason ? *reason : kUnknown;
 }
 
+double Value::real() const {
+  if (is_float()) return std::get<double>(data_);
+  return is_big() ? to_double(*this) : static_cast<double>(integer());
+}
+
 const Sequence& Value::sequence() const {
   return is_list() ? *std::get<ListRef>(data_).data : *std::get<TupleRef>(data_).data;
 }
@@ -168,6 +177,10 @@ uint32_t Value::depth() const {
 
 uint64_t Value::weight() const {
   switch (kind()) {
+    case Kind::kBigInt: {
+      const auto bits = static_cast<uint64_t>(bit_length(*this));
+      return 1 + bits * bits / (1 << 13);  // to multiply it or to write it out takes quadratic time
+    }
     case Kind::kString:
       return 1 + text().size() / 16;
     case Kind::kList:
@@ -193,6 +206,8 @@ bool Value::same_as(const Value& other) const {
       return boolean() == other.boolean();
     case Kind::kInt:
       return integer() == other.integer();
+    case Kind::kBigInt:
+      return &big() == &other.big();
     case Kind::kFloat:
       return real() == other.real();
     case Kind::kString:
@@ -280,6 +295,8 @@ bool truthy(const Value& value) {
       return value.boolean();
     case Value::Kind::kInt:
       return value.integer() != 0;
+    case Value::Kind::kBigInt:
+      return true;
     case Value::Kind::kFloat:
       return value.real() != 0.0;
     case Value::Kind::kString:
@@ -335,9 +352,11 @@ size_t hash_of(const Value& value) {
     case Value::Kind::kBool:
     case Value::Kind::kInt:
       return std::hash<int64_t>{}(value.integer());
+    case Value::Kind::kBigInt:
+      return hash_of_big(value);
     case Value::Kind::kFloat: {
       double real = value.real();
-      bool whole = std::trunc(real) == real && real >= -9.2e18 && real <= 9.2e18;
+      bool whole = std::trunc(real) == real && real >= -0x1p63 && real < 0x1p63;
       return whole ? std::hash<int64_t>{}(static_cast<int64_t>(real)) : std::hash<double>{}(real);
     }
     case Value::Kind::kString:
@@ -366,6 +385,7 @@ std::string type_name(const Value& value) {
     case Value::Kind::kBool:
       return "bool";
     case Value::Kind::kInt:
+    case Value::Kind::kBigInt:
       return "int";
     case Value::Kind::kFloat:
       return "float";
@@ -428,6 +448,7 @@ bool is_iterable(const Value& value) {
     case Value::Kind::kNone:
     case Value::Kind::kBool:
     case Value::Kind::kInt:
+    case Value::Kind::kBigInt:
     case Value::Kind::kFloat:
       return false;
     case Value::Kind::kObject:

@@ -1,7 +1,6 @@
-// Value: what a template computes with, Python's types with Python's rules: undefined, None, bool, int (64 bits;
-// overflow is an error), float, str, list, tuple, dict (insertion-ordered), and objects (functions, iterators,
-// namespaces, ...). Lists, tuples and dicts are immutable, as the sandbox of transformers demands, so values form no
-// cycles.
+// Value: what a template computes with, Python's types with Python's rules: undefined, None, bool, int, float, str,
+// list, tuple, dict (insertion-ordered), and objects (functions, iterators, namespaces, ...). Lists, tuples and dicts
+// are immutable, as the sandbox of transformers demands, so values form no cycles.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +21,7 @@ namespace updraft::text::jinja {
 class Value;
 class Dict;
 class Object;
+struct BigInteger;  // an int outside 64 bits (integers.h)
 
 struct None {};
 
@@ -54,13 +54,14 @@ struct TupleRef {
 
 class Value {
  public:
-  enum class Kind { kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kTuple, kDict, kObject };
+  enum class Kind { kUndefined, kNone, kBool, kInt, kBigInt, kFloat, kString, kList, kTuple, kDict, kObject };
 
   Value() = default;  // undefined, without a reason
   Value(None) : data_(None{}) {}
   Value(bool value) : data_(value) {}
   Value(int value) : data_(static_cast<int64_t>(value)) {}
   Value(int64_t value) : data_(value) {}
+  explicit Value(std::shared_ptr<const BigInteger> value) : data_(std::move(value)) {}
   Value(double value) : data_(value) {}
   Value(std::string text, bool markup = false);
   Value(std::string_view text) : Value(std::string(text)) {}
@@ -83,15 +84,18 @@ class Value {
   bool is_dict() const { return is(Kind::kDict); }
   bool is_object() const { return is(Kind::kObject); }
   bool is_float() const { return is(Kind::kFloat); }
-  bool is_integral() const { return is_bool() || is(Kind::kInt); }  // Python's bool is an int
+  bool is_big() const { return is(Kind::kBigInt); }
+  bool is_integral() const { return is_bool() || is(Kind::kInt) || is_big(); }  // Python's bool is an int
   bool is_number() const { return is_integral() || is_float(); }
   bool is_markup() const { return is_string() && string().markup; }
 
   // The parts; each is valid for its kind only.
   const std::string& undefined_reason() const;
   bool boolean() const { return std::get<bool>(data_); }
+  // Of an int of 64 bits, or a bool.
   int64_t integer() const { return is_bool() ? (boolean() ? 1 : 0) : std::get<int64_t>(data_); }
-  double real() const { return is_float() ? std::get<double>(data_) : static_cast<double>(integer()); }
+  const BigInteger& big() const { return *std::get<std::shared_ptr<const BigInteger>>(data_); }
+  double real() const;  // of any number; throws TemplateError for an int that is too large
   const StringData& string() const { return *std::get<std::shared_ptr<const StringData>>(data_); }
   const std::string& text() const { return string().text; }
   const std::vector<Value>& items() const { return sequence().items; }
@@ -109,8 +113,9 @@ class Value {
   bool same_as(const Value& other) const;  // Python's `is`
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const StringData>, ListRef, TupleRef,
-               std::shared_ptr<const Dict>, std::shared_ptr<Object>>
+  std::variant<Undefined, None, bool, int64_t, std::shared_ptr<const BigInteger>, double,
+               std::shared_ptr<const StringData>, ListRef, TupleRef, std::shared_ptr<const Dict>,
+               std::shared_ptr<Object>>
       data_;
 };
 

@@ -3,6 +3,7 @@
 
 #include "text/jinja/arguments.h"
 #include "text/jinja/filters.h"
+#include "text/jinja/integers.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/limits.h"
 #include "text/jinja/methods.h"
@@ -18,8 +19,7 @@ Value absolute(Interpreter&, const Value& operand, const Arguments& arguments) {
   if (operand.is_undefined()) refuse_undefined(operand);
   if (operand.is_float()) return std::fabs(operand.real());
   if (!operand.is_integral()) refuse("bad operand type for abs(): '{}'", type_name(operand));
-  Value value(operand.integer());
-  return operand.integer() < 0 ? apply(UnaryOperator::kMinus, value) : value;
+  return apply(is_negative(operand) ? UnaryOperator::kMinus : UnaryOperator::kPlus, operand);
 }
 
 Value attribute(Interpreter& interpreter, const Value& operand, const Arguments& arguments) {
@@ -34,20 +34,19 @@ Value default_value(Interpreter&, const Value& operand, const Arguments& argumen
   return missing ? bound.value(0, "") : operand;
 }
 
-int64_t whole_part(double value) {
+Value truncated(double value) {
   if (std::isinf(value)) refuse("cannot convert float infinity to integer");
-  if (std::fabs(value) >= 9.2e18) refuse("an integer grew beyond 64 bits");
-  return static_cast<int64_t>(value);
+  return whole_part(value);
 }
 
 Value to_integer(Interpreter&, const Value& operand, const Arguments& arguments) {
   Bound bound(arguments, "int", {"default", "base"});
   Value otherwise = bound.value(0, 0);
   if (operand.is_undefined()) refuse_undefined(operand);
-  if (operand.is_integral()) return operand.integer();
-  if (operand.is_float()) return std::isnan(operand.real()) ? otherwise : Value(whole_part(operand.real()));
+  if (operand.is_integral()) return apply(UnaryOperator::kPlus, operand);
+  if (operand.is_float()) return std::isnan(operand.real()) ? otherwise : truncated(operand.real());
   if (!operand.is_string()) return otherwise;
-  if (std::optional<int64_t> value = parse_integer(operand.text(), bound.integer(1, 10))) return *value;
+  if (std::optional<Value> value = parse_integer(operand.text(), bound.integer(1, 10))) return *value;
   std::optional<double> real = parse_real(operand.text());  // "42.23" gives 42
   if (!real || !std::isfinite(*real)) return otherwise;
   return whole_part(*real);
@@ -62,16 +61,15 @@ Value to_real(Interpreter&, const Value& operand, const Arguments& arguments) {
 }
 
 // Half to even, as Python; a negative precision of an int rounds to tens, hundreds, ...
-Value round_integer(int64_t value, int64_t precision) {
+Value round_integer(const Value& value, int64_t precision) {
   if (precision >= 0) return value;
-  if (precision < -18) return 0;
-  int64_t scale = 1;
-  for (int64_t i = precision; i < 0; ++i) scale *= 10;
-  int64_t rest = ((value % scale) + scale) % scale;
-  Value down = apply(BinaryOperator::kSubtract, value, rest);
-  bool odd = (down.integer() / scale) % 2 != 0;
-  bool up = rest > scale - rest || (rest == scale - rest && odd);
-  return up ? apply(BinaryOperator::kAdd, down, scale) : down;
+  if (precision < -kMaxIntegerDigits) return 0;
+  const Value scale = apply(BinaryOperator::kPower, 10, -precision);
+  const Value rest = apply(BinaryOperator::kModulo, value, scale);
+  const Value down = apply(BinaryOperator::kSubtract, value, rest);
+  const Value up = apply(BinaryOperator::kSubtract, scale, rest);
+  const bool odd = truthy(apply(BinaryOperator::kModulo, apply(BinaryOperator::kFloorDivide, down, scale), 2));
+  return less(up, rest) || (equal(up, rest) && odd) ? apply(BinaryOperator::kAdd, down, scale) : down;
 }
 
 Value round_number(Interpreter&, const Value& operand, const Arguments& arguments) {
@@ -83,13 +81,15 @@ Value round_number(Interpreter&, const Value& operand, const Arguments& argument
   if (method == "common") {
     int64_t precision = bound.integer(0);
     return operand.is_float() ? Value(round_real(operand.real(), precision))
-                              : round_integer(operand.integer(), precision);
+                              : round_integer(apply(UnaryOperator::kPlus, operand), precision);
   }
   Value scale = apply(BinaryOperator::kPower, Value(10), bound.value(0, 0));
-  double scaled = apply(BinaryOperator::kMultiply, operand, scale).real();
-  if (!std::isfinite(scaled)) refuse("cannot convert float infinity or NaN to integer");
-  double rounded = method == "ceil" ? std::ceil(scaled) : std::floor(scaled);
-  return apply(BinaryOperator::kDivide, Value(rounded), scale);
+  Value scaled = apply(BinaryOperator::kMultiply, operand, scale);
+  if (scaled.is_float()) {
+    if (!std::isfinite(scaled.real())) refuse("cannot convert float infinity or NaN to integer");
+    scaled = whole_part(method == "ceil" ? std::ceil(scaled.real()) : std::floor(scaled.real()));
+  }
+  return apply(BinaryOperator::kDivide, scaled, scale);
 }
 
 // json.dumps as transformers calls it: nothing escaped for HTML.

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "text/jinja/integers.h"
 #include "text/jinja/unicode.h"
 
 namespace updraft::text::jinja {
@@ -86,6 +87,7 @@ class JsonWriter {
         out_ += value.boolean() ? "true" : "false";
         break;
       case Value::Kind::kInt:
+      case Value::Kind::kBigInt:
         out_ += to_text(value);
         break;
       case Value::Kind::kFloat:
@@ -196,6 +198,7 @@ class JsonWriter {
       case Value::Kind::kBool:
         return key.boolean() ? "true" : "false";
       case Value::Kind::kInt:
+      case Value::Kind::kBigInt:
         return to_text(key);
       case Value::Kind::kFloat:
         return number(key.real());
@@ -246,6 +249,8 @@ std::string to_text(const Value& value) {
       return value.boolean() ? "True" : "False";
     case Value::Kind::kInt:
       return fmt::format("{}", value.integer());
+    case Value::Kind::kBigInt:
+      return (is_negative(value) ? "-" : "") + digits_of(value, 10);
     case Value::Kind::kFloat:
       return float_text(value.real());
     case Value::Kind::kString:
