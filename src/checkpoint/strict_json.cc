@@ -8,6 +8,7 @@
 namespace updraft::checkpoint {
 
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 namespace {
 
@@ -50,6 +51,20 @@ json parse_json(std::string_view text, const std::string& where) {
     std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
     what.erase(0, what.find("] ") == std::string::npos ? 0 : what.find("] ") + 2);
     fail("{}: is not valid JSON ({}); the file may be damaged: fetch it again.", where, what);
+  }
+}
+
+bool refuse_deep_nesting(int depth, ordered_json::parse_event_t, ordered_json&) {
+  constexpr int kDeepest = 512;
+  if (depth > kDeepest) fail("its JSON nests deeper than {} levels", kDeepest);
+  return true;
+}
+
+ordered_json parse_or_discard(std::string_view text) {
+  try {
+    return ordered_json::parse(text, refuse_deep_nesting, false);
+  } catch (const Error&) {
+    return ordered_json(ordered_json::value_t::discarded);
   }
 }
 

@@ -14,6 +14,12 @@ namespace updraft::checkpoint {
 // Throws Error for what is not one JSON text in UTF-8, has an object with the same key twice, or nests deeper than 64.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
+// JSON of requests, servers and records, with the order of its keys: discarded where it is none, or nests so deep that
+// to copy it or to write it out, by recursion, would take the stack.
+nlohmann::ordered_json parse_or_discard(std::string_view text);
+// The parser's callback that throws Error for nesting as deep as that.
+bool refuse_deep_nesting(int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&);
+
 // A JSON value as a message shows it: at most a line's worth.
 std::string show(const nlohmann::json&);
 

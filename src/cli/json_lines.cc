@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "checkpoint/strict_json.h"
 #include "cli/terminal.h"
 
 namespace updraft::cli {
@@ -12,7 +13,7 @@ using nlohmann::ordered_json;
 
 ordered_json parse_line(const std::string& line) {
   try {
-    return ordered_json::parse(line);
+    return ordered_json::parse(line, checkpoint::refuse_deep_nesting);
   } catch (const nlohmann::json::exception& e) {
     fail("this line is not JSON: {}", e.what());
   }

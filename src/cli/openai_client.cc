@@ -9,7 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "checkpoint/strict_json.h"
 #include "cli/event_stream.h"
+#include "cli/streamed_answer.h"
 
 namespace updraft::cli {
 namespace {
@@ -38,77 +40,12 @@ bool is_local(const std::string& url) {
   return false;
 }
 
-// What a server says of a refusal: {"error": {"message"}}, {"message"}, {"detail"}, or its text.
-std::string message_of(const std::string& body) {
-  const ordered_json json = ordered_json::parse(body, nullptr, false);
-  if (json.is_object()) {
-    const ordered_json& error = json.contains("error") ? json["error"] : json;
-    if (error.is_string()) return error.get<std::string>();
-    for (const char* key : {"message", "detail"})
-      if (error.is_object() && error.contains(key))
-        return error[key].is_string() ? error[key].get<std::string>() : error[key].dump();
-  }
-  return body.substr(0, 300);
-}
-
-// The stream's pieces put together.
-struct Collected {
-  measure::TaskRun run;
-  int64_t pieces = 0;
-  bool has_usage = false, ended = false;
-  std::string error;
-
-  void event(std::string_view data, double seconds) {
-    if (data == "[DONE]") {
-      ended = true;
-      return;
-    }
-    const ordered_json json = ordered_json::parse(data, nullptr, false);
-    if (!json.is_object()) {
-      if (error.empty()) error = fmt::format("an event is no JSON object: {}", data.substr(0, 200));
-      return;
-    }
-    if (json.contains("error") && !json["error"].is_null()) error = message_of(json.dump());
-    if (json.contains("usage") && json["usage"].is_object()) usage(json["usage"]);
-    const ordered_json choices = json.value("choices", ordered_json::array());
-    if (choices.is_array() && !choices.empty() && choices[0].is_object()) choice(choices[0], seconds);
-  }
-
- private:
-  void usage(const ordered_json& usage) {
-    const auto count = [&](const char* key) {
-      return usage.contains(key) && usage[key].is_number_integer() ? usage[key].get<int64_t>() : 0;
-    };
-    run.prompt_tokens = count("prompt_tokens");
-    run.new_tokens = count("completion_tokens");
-    has_usage = run.new_tokens > 0;
-  }
-
-  void choice(const ordered_json& choice, double seconds) {
-    if (choice.contains("finish_reason") && choice["finish_reason"].is_string()) {
-      run.finish_reason = choice["finish_reason"].get<std::string>();
-      ended = true;
-    }
-    if (!choice.contains("delta") || !choice["delta"].is_object()) return;
-    // Reasoning models stream their thoughts under a name of their own; they are tokens too.
-    for (const char* key : {"reasoning_content", "content"}) {
-      const ordered_json& delta = choice["delta"];
-      if (!delta.contains(key) || !delta[key].is_string()) continue;
-      const std::string piece = delta[key].get<std::string>();
-      if (piece.empty()) continue;
-      run.text += piece;
-      run.token_times_s.push_back(seconds);
-      ++pieces;
-    }
-  }
-};
-
 }  // namespace
 
 struct OpenAiTarget::Reply {
   long status = 0;
   std::string error_body;
-  Collected collected;
+  StreamedAnswer collected;
   double seconds = 0;
 };
 
@@ -190,7 +127,7 @@ std::string OpenAiTarget::only_model() {
   curl_easy_setopt(connection_->curl, CURLOPT_HTTPGET, 1L);
   const std::string url = base_ + "/models";
   const long status = connection_->perform(url);
-  const ordered_json json = ordered_json::parse(body, nullptr, false);
+  const ordered_json json = checkpoint::parse_or_discard(body);
   std::vector<std::string> names;
   if (status == 200 && json.is_object() && json.contains("data") && json["data"].is_array())
     for (const ordered_json& model : json["data"])
@@ -198,7 +135,7 @@ std::string OpenAiTarget::only_model() {
   if (names.size() == 1) return names.front();
   if (names.empty())
     fail("{}: the server answered HTTP {} and no list of models ({}); name one with --model, a key with --api-key", url,
-         status, message_of(body));
+         status, refusal_message(body));
   fail("{}: this server has several models; choose one with --model: {}", url, fmt::join(names, ", "));
 }
 
@@ -255,9 +192,9 @@ measure::TaskRun OpenAiTarget::run(const std::string& user_message, const measur
     const char* remedy = reply.status == 401 || reply.status == 403 ? "; give its key with --api-key or OPENAI_API_KEY"
                          : reply.status == 404                      ? "; check the address and --model"
                                                                     : "";
-    fail("{}: the server answered HTTP {}: {}{}", url, reply.status, message_of(reply.error_body), remedy);
+    fail("{}: the server answered HTTP {}: {}{}", url, reply.status, refusal_message(reply.error_body), remedy);
   }
-  Collected& collected = reply.collected;
+  StreamedAnswer& collected = reply.collected;
   if (!collected.error.empty()) fail("{}: the server broke off: {}", url, collected.error);
   if (!collected.ended)
     fail("{}: the stream ended before the answer did (no finish_reason and no [DONE]); the server's log may say why",

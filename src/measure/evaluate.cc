@@ -14,6 +14,7 @@
 #include "base/new_file.h"
 #include "base/system_memory.h"
 #include "base/thread_team.h"
+#include "checkpoint/strict_json.h"
 #include "measure/quality_sums.h"
 #include "measure/run_record.h"
 #include "session/memory_plan.h"
@@ -300,7 +301,7 @@ class Evaluator {
     if (options_.state_path.empty() || !is_there(options_.state_path)) return;
     const std::string& path = options_.state_path;
     try {
-      const ordered_json state = ordered_json::parse(read_text_file(path));
+      const ordered_json state = checkpoint::parse_or_discard(read_text_file(path));
       if (const ordered_json& schema = state.at("schema"); schema != kStateSchema)
         fail("{}: its schema is {}, and this version goes on from {} only; give another --resume file.", path,
              schema.dump(), kStateSchema);

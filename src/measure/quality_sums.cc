@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/error.h"
 
 namespace updraft::measure {
 namespace {
@@ -85,10 +86,10 @@ Mean QualitySums::agreement() const {
 }
 
 double QualitySums::divergence_percentile(double share) const {
-  int64_t below = 0;
+  double below = 0;
   for (const auto& [bin, count] : histogram_) {
-    below += count;
-    if (double(below) >= share * double(tokens_))
+    below += double(count);
+    if (below >= share * double(tokens_))
       return std::min(largest_, std::exp2((bin + 0.5) / kBinsPerOctave));  // the middle of the bin
   }
   return largest_;
@@ -113,17 +114,22 @@ QualitySums QualitySums::from_state(const nlohmann::ordered_json& state) {
   const auto moments = [&](const char* key) {
     return Moments{state.at(key).at(0).get<double>(), state.at(key).at(1).get<double>()};
   };
+  const auto count = [](const nlohmann::ordered_json& value) {
+    constexpr int64_t kMost = int64_t(1) << 53;
+    const int64_t number = value.get<int64_t>();
+    if (number < 0 || number > kMost) fail("the sums of an evaluation hold the count {}", number);
+    return number;
+  };
   QualitySums sums;
-  sums.tokens_ = state.at("tokens").get<int64_t>();
-  sums.bytes_ = state.at("bytes").get<int64_t>();
-  sums.agreeing_ = state.at("agreeing").get<int64_t>();
+  sums.tokens_ = count(state.at("tokens"));
+  sums.bytes_ = count(state.at("bytes"));
+  sums.agreeing_ = count(state.at("agreeing"));
   sums.nll_ = moments("nll");
   sums.reference_nll_ = moments("reference_nll");
   sums.difference_ = moments("nll_difference");
   sums.divergence_ = moments("divergence");
   sums.largest_ = state.at("largest_divergence").get<double>();
-  for (const auto& bin : state.at("divergence_histogram"))
-    sums.histogram_[bin.at(0).get<int>()] = bin.at(1).get<int64_t>();
+  for (const auto& bin : state.at("divergence_histogram")) sums.histogram_[bin.at(0).get<int>()] = count(bin.at(1));
   return sums;
 }
 

@@ -42,7 +42,7 @@ class QualitySums {
   double largest_divergence() const { return largest_; }
 
   nlohmann::ordered_json state() const;
-  static QualitySums from_state(const nlohmann::ordered_json&);  // throws nlohmann's exception when it is not one
+  static QualitySums from_state(const nlohmann::ordered_json&);  // throws nlohmann's exception or Error
 
  private:
   struct Moments {

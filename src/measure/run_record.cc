@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <sstream>
 #include <vector>
 
 #include "base/caches.h"
@@ -19,6 +20,7 @@
 #include "base/hash.h"
 #include "base/system_memory.h"
 #include "base/thread_team.h"
+#include "checkpoint/strict_json.h"
 
 namespace updraft::measure {
 
@@ -168,7 +170,9 @@ std::string utc_now() {
 ordered_json read_run_record(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail("{}: cannot be opened: {}", path, std::strerror(errno));
-  ordered_json record = ordered_json::parse(in, nullptr, false);
+  std::ostringstream text;
+  text << in.rdbuf();
+  ordered_json record = checkpoint::parse_or_discard(text.str());
   if (!record.is_object() || !record.contains("schema") || record["schema"] != kRunRecordSchema)
     fail("{}: this is not a run record of schema {} (`updraft bench --format json` writes one)", path,
          kRunRecordSchema);

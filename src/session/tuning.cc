@@ -8,9 +8,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "checkpoint/strict_json.h"
 #include "compute/probe.h"
 
 namespace updraft::session {
@@ -27,6 +29,13 @@ ordered_json json_of(const TunedFor& what) {
           {"path", what.path},
           {"threads", what.threads},
           {"shape", what.shape}};
+}
+
+ordered_json read_json(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return checkpoint::parse_or_discard(text.str());
 }
 
 bool valid(const compute::Tuning& t, const TunedFor& what) {
@@ -63,8 +72,7 @@ std::string tuning_path(const std::string& folder, const TunedFor& what) {
 }
 
 std::optional<compute::Tuning> read_tuning(const std::string& folder, const TunedFor& what) {
-  std::ifstream in(tuning_path(folder, what), std::ios::binary);
-  const ordered_json file = in ? ordered_json::parse(in, nullptr, false) : ordered_json();
+  const ordered_json file = read_json(tuning_path(folder, what));
   try {
     if (!file.is_object() || file.at("schema") != kSchema || file.at("for") != json_of(what)) return std::nullopt;
     const ordered_json& settings = file.at("tuning");
@@ -87,8 +95,7 @@ std::vector<std::string> tuned_shapes(const std::string& folder) {
   std::vector<std::string> shapes;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    std::ifstream in(entry.path(), std::ios::binary);
-    const ordered_json file = ordered_json::parse(in, nullptr, false);
+    const ordered_json file = read_json(entry.path());
     const ordered_json what = file.is_object() ? file.value("for", ordered_json()) : ordered_json();
     if (!what.is_object() || what.value("version", ordered_json()) != UPDRAFT_VERSION ||
         what.value("processor", ordered_json()) != compute::processor_name())

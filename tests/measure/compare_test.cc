@@ -106,12 +106,18 @@ TEST(RunRecord, GoesThroughAFileUnchanged) {
 
 TEST(RunRecord, WhatIsNoRecordIsNamed) {
   const test::TemporaryFolder folder;
-  for (const char* text : {"", "{", "[]", "{}", "{\"schema\": 3}", "{\"schema\": \"updraft.run/0\"}"}) {
+  // What the process's stack could not compare or write out.
+  const std::string deep = R"({"schema": "updraft.run/1", "model": {"name": )" + std::string(1 << 20, '[') +
+                           std::string(1 << 20, ']') + "}}";
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("{}"), std::string(R"({"schema": 3})"),
+        std::string(R"({"schema": "updraft.run/0"})"), deep}) {
     const std::string path = folder.write("record.json", text).string();
     const std::string error = test::error_text([&] { read_run_record(path); });
-    EXPECT_NE(error.find(path), std::string::npos) << text;
-    EXPECT_NE(error.find("run record"), std::string::npos) << text;
+    EXPECT_NE(error.find(path), std::string::npos) << text.substr(0, 80);
+    EXPECT_NE(error.find("run record"), std::string::npos) << text.substr(0, 80);
   }
+  EXPECT_NE(test::error_text([&] { read_run_record(folder.path()); }).find("run record"), std::string::npos);
   EXPECT_NE(test::error_text([] { read_run_record("/no/such.json"); }).find("/no/such.json"), std::string::npos);
   EXPECT_NE(test::error_text([] { write_text_file("/no/such/folder/x", "x"); }).find("/no/such/folder/x"),
             std::string::npos);

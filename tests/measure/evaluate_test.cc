@@ -1,5 +1,6 @@
 #include "measure/evaluate.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -105,6 +106,18 @@ TEST(QualitySums, MeansErrorsPercentilesAndTheWayThroughAFile) {
   EXPECT_EQ(sums.largest_divergence(), divergences.back());
   EXPECT_EQ(sums.bytes(), 15000);
   EXPECT_EQ(QualitySums::from_state(sums.state()).state(), sums.state());
+}
+
+TEST(QualitySums, CountsThatCannotBeAreRefused) {
+  QualitySums sums;
+  sums.add({.nll = 1, .divergence = 0.5}, 3);
+  for (const char* pointer : {"/tokens", "/bytes", "/agreeing", "/divergence_histogram/0/1"})
+    for (const int64_t wrong : {int64_t(-1), INT64_MAX}) {
+      ordered_json state = sums.state();
+      state[ordered_json::json_pointer(pointer)] = wrong;
+      EXPECT_THAT(test::error_text([&] { QualitySums::from_state(state); }), testing::HasSubstr("hold the count"))
+          << pointer;
+    }
 }
 
 class GoldenEvaluation : public testing::Test {
