@@ -39,6 +39,13 @@ struct BenchOptions {
   Endpoint against;
 };
 
+// What a flag may ask for and, with --replay, a record.
+struct Limits {
+  int64_t least, most;
+};
+constexpr Limits kWarmupRuns{0, 1000}, kTimedRuns{1, 1000}, kNewTokens{1, 100000}, kPromptTokens{1, 1 << 24},
+    kDepth{0, 1 << 24}, kSequences{1, 4096}, kRows{1, 4096}, kSamples{1, 1000};
+
 measure::Language language_of(const BenchOptions& options) {
   const bool chinese = options.language.empty() ? environment().chinese : options.language == "zh";
   return chinese ? measure::Language::kChinese : measure::Language::kEnglish;
@@ -108,10 +115,31 @@ void take(const ordered_json& object, const char* key, Value& value) {
   const auto found = object.find(key);
   if (found == object.end()) return;
   try {
+    if (std::is_same_v<Value, int64_t> && !found->is_number_integer())
+      fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
     value = found->get<Value>();
   } catch (const nlohmann::json::exception&) {
     fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
   }
+}
+
+void check_within(const char* key, Limits limits, int64_t number) {
+  if (number < limits.least || number > limits.most)
+    fail("--replay: this record cannot be run again: its {} has {} where {} to {} may stand", key, number, limits.least,
+         limits.most);
+}
+
+// The same for what must lie within the limits of its flag: a number, or a list of them.
+template <class Number>
+void take(const ordered_json& object, const char* key, Limits limits, Number& number) {
+  int64_t wide = int64_t(number);
+  take(object, key, wide);
+  check_within(key, limits, wide);
+  number = Number(wide);
+}
+void take(const ordered_json& object, const char* key, Limits limits, std::vector<int64_t>& numbers) {
+  take(object, key, numbers);
+  for (const int64_t number : numbers) check_within(key, limits, number);
 }
 
 // What --replay does: the flags and the protocol of a record become this run's.
@@ -127,24 +155,24 @@ void restore(const ordered_json& record, BenchOptions& options) {
   take(flags, "synthetic_seed", m.synthetic_seed);
   take(flags, "device", m.device);
   take(flags, "instruction_set", m.instruction_set);
-  take(flags, "threads", m.threads);
+  take(flags, "threads", {0, kMostThreads}, m.threads);
   take(flags, "exact", m.exact);
   take(flags, "dtype", m.dtype);
   take(flags, "kv_dtype", m.kv_dtype);
-  take(flags, "context", m.context);
+  take(flags, "context", {0, INT64_MAX}, m.context);
   take(protocol, "no_tasks", options.no_tasks);
   take(protocol, "tasks", options.protocol.tasks);
-  take(protocol, "warmup_runs", options.protocol.warmup_runs);
-  take(protocol, "timed_runs", options.protocol.timed_runs);
-  take(protocol, "max_new_tokens", options.protocol.max_new_tokens);
+  take(protocol, "warmup_runs", kWarmupRuns, options.protocol.warmup_runs);
+  take(protocol, "timed_runs", kTimedRuns, options.protocol.timed_runs);
+  take(protocol, "max_new_tokens", kNewTokens, options.protocol.max_new_tokens);
   take(protocol, "stop_at_eos", options.protocol.stop_at_eos);
   take(protocol, "speculate", options.protocol.speculate);
-  take(sweep, "prompts", options.sweep.prompts);
-  take(sweep, "depths", options.sweep.depths);
-  take(sweep, "batches", options.sweep.batches);
-  take(sweep, "rows", options.sweep.rows);
-  take(sweep, "decode_tokens", options.sweep.decode_tokens);
-  take(sweep, "samples", options.sweep.samples);
+  take(sweep, "prompts", kPromptTokens, options.sweep.prompts);
+  take(sweep, "depths", kDepth, options.sweep.depths);
+  take(sweep, "batches", kSequences, options.sweep.batches);
+  take(sweep, "rows", kRows, options.sweep.rows);
+  take(sweep, "decode_tokens", kNewTokens, options.sweep.decode_tokens);
+  take(sweep, "samples", kSamples, options.sweep.samples);
   take(sweep, "synthetic_fill", options.sweep.synthetic_fill);
   take(sweep, "seed", options.sweep.seed);
 }
@@ -370,13 +398,13 @@ void add_bench(CLI::App& app, int& exit_code) {
   o.model.add_to(*command, true);
   command->add_option("--warmup", o.protocol.warmup_runs, "Runs of each task that are not counted")
       ->capture_default_str()
-      ->check(CLI::Range(0, 1000));
+      ->check(CLI::Range(kWarmupRuns.least, kWarmupRuns.most));
   command->add_option("--runs", o.protocol.timed_runs, "Timed runs of each task")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1000));
+      ->check(CLI::Range(kTimedRuns.least, kTimedRuns.most));
   command->add_option("--max-new-tokens", o.protocol.max_new_tokens, "New tokens of each run")
       ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
+      ->check(CLI::Range(kNewTokens.least, kNewTokens.most));
   command->add_flag("--stop-at-eos", o.protocol.stop_at_eos,
                     "Let end-of-sequence end a run, as the article did (default: never chosen)");
   command->add_flag("--quick", o.quick, "1 + 2 runs of 32 tokens");
@@ -388,25 +416,25 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_flag("--no-tasks", o.no_tasks, "Only the sweep");
   command->add_option("--prompt", o.sweep.prompts, "Sweep: prefill of so many tokens, e.g. 256,1024")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 24));
+      ->check(CLI::Range(kPromptTokens.least, kPromptTokens.most));
   command->add_option("--depth", o.sweep.depths, "Sweep: decode at these context depths, e.g. 0,4096")
       ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 24));
+      ->check(CLI::Range(kDepth.least, kDepth.most));
   command->add_option("--batch", o.sweep.batches, "Sweep: sequences decoding together, e.g. 1,4,16")
       ->delimiter(',')
-      ->check(CLI::Range(1, 4096));
+      ->check(CLI::Range(kSequences.least, kSequences.most));
   command->add_option("--rows", o.sweep.rows, "Sweep: time of one step of so many rows beside one row, e.g. 2,4,8,16")
       ->delimiter(',')
-      ->check(CLI::Range(1, 4096));
+      ->check(CLI::Range(kRows.least, kRows.most));
   command->add_flag("--speculate,!--no-speculate", o.protocol.speculate,
                     "Run each task twice in turn, plain and speculating: what was proposed and accepted, and how much "
                     "faster (default: off; no fraction of the read bandwidth is given with it)");
   command->add_option("--sweep-tokens", o.sweep.decode_tokens, "Sweep: tokens of one decode sample")
       ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
+      ->check(CLI::Range(kNewTokens.least, kNewTokens.most));
   command->add_option("--sweep-samples", o.sweep.samples, "Sweep: samples of each point, after one uncounted")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1000));
+      ->check(CLI::Range(kSamples.least, kSamples.most));
   command->add_flag("--real-fill", o.real_fill,
                     "Sweep: compute the depth instead of filling its pages with seeded K and V");
   command->add_flag("--no-probe", o.no_probe,

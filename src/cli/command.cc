@@ -62,7 +62,7 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
                      "Use this one instead of the best this processor has (avx2, avx512, avx512+amx, neon)");
   command.add_option("--threads", threads, "Threads; 0: every processor this process may use")
       ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+      ->check(CLI::Range(0, kMostThreads));
   command.add_option("--dtype", dtype, std::string("Weights in memory: ") + model::kWeightChoices)
       ->capture_default_str()
       ->check(unknown_weights);

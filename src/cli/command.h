@@ -30,6 +30,8 @@ void add_models(CLI::App& app, int& exit_code);
 void add_bundle(CLI::App& app, int& exit_code);
 void add_tune(CLI::App& app, int& exit_code);
 
+inline constexpr int kMostThreads = 4096;
+
 // --device, --threads, --dtype, --kv-dtype, --context, --exact, --synthetic, --seed-weights: the same everywhere.
 struct ModelOptions {
   std::string model;  // positional; may be empty with --synthetic

@@ -172,9 +172,25 @@ class Bench(unittest.TestCase):
             refused = run("bench", *more, "--replay", single)
             self.assertEqual(refused.returncode, 2, refused.stderr)
             self.assertIn("leave", refused.stderr)
-        broken = {**again, "flags": {**again["flags"], "threads": "many"}}
-        single.write_text(json.dumps(broken))
-        self.assertIn("threads", run("bench", "--replay", single).stderr)
+        for path, wrong in (
+            (("protocol", "warmup_runs"), -1),
+            (("protocol", "timed_runs"), 0),
+            (("flags", "threads"), 10**9),
+            (("flags", "threads"), "many"),
+            (("protocol", "timed_runs"), 1e300),
+            (("protocol", "sweep", "prompts"), [-1]),
+        ):
+            record = json.loads(single.read_text())
+            place = record
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = wrong
+            broken = self.folder / "broken.json"
+            broken.write_text(json.dumps(record))
+            done = run("bench", "--replay", broken)
+            self.assertEqual(done.returncode, 1, path)
+            self.assertIn("cannot be run again", done.stderr)
+            self.assertIn(path[-1], done.stderr)
 
     def test_depth_alone_is_one_sequence(self):
         done = run_ok("bench", "--synthetic", self.shape, "--no-tasks", "--no-probe", "--depth", 100, "--sweep-tokens", 2,
