@@ -263,6 +263,8 @@ void add_generate(CLI::App& app, int& exit_code) {
     if (int(o.prompt.has_value()) + int(!o.ids.empty()) + int(o.json_lines) != 1)
       throw CLI::ValidationError("give exactly one of PROMPT, --ids and --jsonl");
     if (!o.system.empty() && !o.chat) throw CLI::ValidationError("--system belongs to --chat");
+    if (o.sampling.logprobs && !o.json && !o.json_lines)
+      throw CLI::ValidationError("--logprobs needs --json or --jsonl, where they are shown");
     if (o.chat && !o.prompt)
       throw CLI::ValidationError("--chat belongs to PROMPT (a line of --jsonl has \"messages\")");
     exit_code = run(o);

@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/new_file.h"
 #include "checkpoint/strict_json.h"
 #include "compute/probe.h"
 
@@ -120,22 +120,12 @@ void make_tuning_folder(const std::string& folder) {
 
 void write_tuning(const std::string& folder, const TunedFor& what, const compute::Tuning& tuning,
                   const std::string& measured) {
-  const std::string path = tuning_path(folder, what), temporary = fmt::format("{}.{}.incomplete", path, getpid());
   make_tuning_folder(folder);
-  std::error_code error;
-  std::ofstream out(temporary, std::ios::binary);
   const ordered_json file = {{"schema", kSchema},
                              {"for", json_of(what)},
                              {"tuning", tuning_json(tuning)},
                              {"measured", ordered_json::parse(measured, nullptr, false)}};
-  out << file.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
-  out.close();
-  if (out) fs::rename(temporary, path, error);
-  if (!out || error) {
-    const std::string why = error ? error.message() : std::strerror(errno);
-    fs::remove(temporary, error);
-    fail("{}: the tuning cannot be written: {}", path, why);
-  }
+  write_text_file(tuning_path(folder, what), file.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace updraft::session

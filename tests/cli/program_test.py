@@ -59,6 +59,7 @@ class ExitCodes(unittest.TestCase):
         for more in (["hello", "--ids", "1"], ["hello", "--jsonl"], ["--ids", "1", "--jsonl"]):  # nothing is ignored
             self.check(2, "generate", find_golden(TINY), *more, says=["exactly one of PROMPT, --ids and --jsonl"])
         self.check(2, "generate", find_golden(TINY), "--ids", "1", "--chat", says=["--chat"])
+        self.check(2, "generate", find_golden(TINY), "--ids", "1", "--logprobs", "3", says=["--logprobs", "--json"])
 
     def test_what_cannot_be_printed_is_no_success(self):
         tokenizer = find_golden("tokenizers/smollm/tokenizer.json")

@@ -172,7 +172,7 @@ MemoryRates probe_memory_rates(int threads) {
   MemoryRates rates;
   const auto timed_touch = [&](const HugeMemory& memory) {
     const Clock::time_point start = Clock::now();
-    touch(team, memory.as<char>(), bytes);
+    touch(team, memory.as<char>(), bytes, [] {});
     return double(bytes) / seconds_since(start);
   };
   {
@@ -181,7 +181,7 @@ MemoryRates probe_memory_rates(int threads) {
   }
   const HugeMemory from(bytes, "the copy probe"), to(bytes, "the copy probe");
   rates.first_touch_huge_bytes_per_second = timed_touch(from);
-  touch(team, to.as<char>(), bytes);
+  touch(team, to.as<char>(), bytes, [] {});
   const int64_t part = round_down(bytes / team.size(), 4096);
   for (int pass = 0; pass < 3; ++pass) {
     const Clock::time_point start = Clock::now();
