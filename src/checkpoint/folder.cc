@@ -4,9 +4,11 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/error.h"
+#include "checkpoint/decoder_tensors.h"
 #include "checkpoint/quantized_tensors.h"
 #include "checkpoint/strict_json.h"
 #include "checkpoint/weight_files.h"
@@ -63,8 +65,7 @@ class FolderCheckpoint final : public Checkpoint {
                                         [](const PlacedTensor& a, std::string_view b) { return a.name < b; });
     if (found == weights_.tensors.end() || found->name != name) {
       refuse_undeclared_quantization(name);
-      fail("{}: there is no tensor {}, which config.json calls for; is a file of the model missing?", path_.string(),
-           name);
+      fail("{}: there is no tensor {}, which config.json calls for; {}", path_.string(), name, why_missing());
     }
     const PlacedTensor& tensor = *found;
     const std::vector<int64_t>& shape = tensor.stored.shape;
@@ -89,6 +90,16 @@ class FolderCheckpoint final : public Checkpoint {
             "{}: the weights are quantized ({} has {} for {}), but config.json has no quantization_config that says "
             "how; fetch the config.json that belongs to them, or its quantize_config.json or quant_config.json.",
             path_.string(), there->file, there->name, name);
+  }
+
+  // A tensor that config.json does not call for may be the missing one under another name.
+  std::string why_missing() const {
+    std::set<std::string> called_for;
+    for (const DecoderTensor& tensor : decoder_tensors(config_)) called_for.insert(tensor.name);
+    for (const TensorInfo& tensor : tensors_)
+      if (called_for.count(tensor.name) == 0)
+        return fmt::format("{} has {}, which it does not call for: is it misnamed?", tensor.file, tensor.name);
+    return "is a file of the model missing?";
   }
 
   void read_generation_config(const fs::path& path) {

@@ -66,6 +66,17 @@ TEST_F(FolderTest, AHeadOfOtherValuesIsNotTied) {
   EXPECT_FALSE(open()->config().tied_embeddings);
 }
 
+TEST_F(FolderTest, AMisnamedTensorIsNamed) {
+  folder_.write("config.json", R"({"model_type": "llama", "num_hidden_layers": 1, "vocab_size": 2, "hidden_size": 2,
+                                   "num_attention_heads": 1})");
+  folder_.write("model.safetensors", safetensors_of({"model.norms.weight", "model.layers.0.input_layernorm.weight"}));
+  EXPECT_THAT(test::error_text([&] { open()->find("model.norm.weight", 1, 2); }),
+              AllOf(HasSubstr("no tensor model.norm.weight"), HasSubstr("model.safetensors has model.norms.weight")));
+  folder_.write("model.safetensors", safetensors_of({"model.layers.0.input_layernorm.weight"}));
+  EXPECT_THAT(test::error_text([&] { open()->find("model.norm.weight", 1, 2); }),
+              HasSubstr("a file of the model missing"));
+}
+
 TEST_F(FolderTest, OneFile) {
   folder_.write("model.safetensors", safetensors_of({"model.norm.weight", "lm_head.weight"}));
   folder_.write("pytorch_model.bin", "not even looked at");
