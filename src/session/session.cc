@@ -42,8 +42,11 @@ text::ChatSettings chat_settings_of(const checkpoint::Checkpoint& opened) {
   return settings;
 }
 
-bool has_tokenizer(const fs::path& folder) {
-  return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model");
+// Of a .gguf file this is asked beside synthetic weights, or where it has no vocabulary.
+bool has_tokenizer(const fs::path& model) {
+  if (!is_gguf(model)) return fs::exists(model / "tokenizer.json") || fs::exists(model / "tokenizer.model");
+  const auto opened = checkpoint::open_checkpoint(model);
+  return opened->vocabulary() != nullptr && !opened->vocabulary()->model.empty();
 }
 
 // What the KV cache holds when only the context is known: the longest one for every sequence, cut to 80 % of the memory
@@ -198,7 +201,7 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
     session->tokenizer_ =
         naming(options.model, [&] { return text::make_tokenizer(vocabulary_data(*opened.vocabulary())); });
     session->chat_settings_ = chat_settings_of(opened);
-  } else if (!options.model.empty() && (is_gguf(options.model) || has_tokenizer(options.model))) {
+  } else if (!options.model.empty() && has_tokenizer(options.model)) {
     session->tokenizer_ = open_tokenizer(options.model);
     session->chat_settings_ = open_chat_settings(options.model);
   } else if (!options.synthetic.empty() && opened.config().vocabulary_size >= text::kByteTokenizerTokens) {

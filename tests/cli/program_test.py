@@ -325,6 +325,13 @@ class Generate(unittest.TestCase):
     def ids(self, *arguments, lines):
         return [a.get("ids", a) for a in answers("generate", *arguments, "--jsonl", lines=lines)]
 
+    def test_a_gguf_file_without_a_vocabulary_runs_on_ids(self):
+        with support.temporary_folder() as folder:
+            data = find_golden("gguf/llama.gguf").read_bytes()
+            (folder / "bare.gguf").write_bytes(data.replace(b"tokenizer.ggml.model", b"tokenizer.ggml.xodel"))
+            answer = json.loads(run_ok("generate", folder / "bare.gguf", "--ids", "1,2", "--max-new-tokens", 2, "--json").stdout)
+            self.assertEqual(answer["prompt_tokens"], 2)
+
     def test_seeds_under_any_batch_and_thread_count(self):
         model = find_golden(TINY)
         lines = [{"ids": [1 + i, 2, 3 * i], "max_new_tokens": 20, "ignore_eos": True, "temperature": 1.5, "seed": i}
