@@ -19,8 +19,20 @@ namespace {
 
 cpp_int wide(const Value& value) { return value.is_big() ? value.big().value : cpp_int(value.integer()); }
 
+cpp_int magnitude_of(const cpp_int& number) { return number < 0 ? cpp_int(-number) : number; }
+
+cpp_int raised(cpp_int base, unsigned exponent) {
+  cpp_int result = 1;
+  while (exponent > 0) {
+    if (exponent % 2 == 1) result *= base;
+    exponent /= 2;
+    if (exponent > 0) base *= base;
+  }
+  return result;
+}
+
 const cpp_int& first_too_large() {
-  static const cpp_int kValue = boost::multiprecision::pow(cpp_int(10), kMaxIntegerDigits);
+  static const cpp_int kValue = raised(10, kMaxIntegerDigits);
   return kValue;
 }
 
@@ -32,9 +44,7 @@ Value made(cpp_int number) {
   return Value(std::make_shared<const BigInteger>(BigInteger{std::move(number)}));
 }
 
-int64_t bits_of(const cpp_int& number) {
-  return number == 0 ? 0 : 1 + static_cast<int64_t>(msb(number < 0 ? cpp_int(-number) : number));
-}
+int64_t bits_of(const cpp_int& number) { return number == 0 ? 0 : 1 + static_cast<int64_t>(msb(magnitude_of(number))); }
 
 // Rounded down, with the sign of the divisor for the rest.
 std::pair<cpp_int, cpp_int> divided(const cpp_int& a, const cpp_int& b) {
@@ -51,11 +61,11 @@ std::pair<cpp_int, cpp_int> divided(const cpp_int& a, const cpp_int& b) {
 cpp_int power(const cpp_int& base, const Value& exponent) {
   if (equal(exponent, Value(0))) return 1;
   const bool odd = bit_test(wide(exponent), 0);
-  if (base == 0 || base == 1) return base;
+  if (0 <= base && base <= 1) return base;
   if (base == -1) return odd ? -1 : 1;
   const int64_t most = bits_of(first_too_large()) / (bits_of(base) - 1);
   if (exponent.is_big() || exponent.integer() > most) refuse_size();
-  return boost::multiprecision::pow(base, static_cast<unsigned>(exponent.integer()));
+  return raised(base, static_cast<unsigned>(exponent.integer()));
 }
 
 // a / b of positive numbers, rounded once, half to even.
@@ -66,7 +76,7 @@ double quotient_of(cpp_int a, cpp_int b) {
   (shift > 0 ? a : b) <<= static_cast<unsigned>(std::abs(shift));
   const auto [whole, rest] = divided(a, b);
   auto quotient = static_cast<uint64_t>(whole);
-  const int64_t dropped = std::max(bits_of(whole) - DBL_MANT_DIG, shift == kFinest ? kExtraBits : 0);
+  const int64_t dropped = std::max<int64_t>(bits_of(whole) - DBL_MANT_DIG, shift == kFinest ? kExtraBits : 1);
   const uint64_t half = uint64_t{1} << (dropped - 1), below = quotient & (2 * half - 1);
   quotient >>= dropped;
   if (below > half || (below == half && (rest != 0 || quotient % 2 == 1))) ++quotient;
@@ -76,7 +86,7 @@ double quotient_of(cpp_int a, cpp_int b) {
 double quotient_of_any(const Value& a, const Value& b) {
   const cpp_int x = wide(a), y = wide(b);
   if (x == 0) return 0;
-  const double magnitude = quotient_of(abs(x), abs(y));
+  const double magnitude = quotient_of(magnitude_of(x), magnitude_of(y));
   return (x < 0) == (y < 0) ? magnitude : -magnitude;
 }
 
@@ -142,7 +152,7 @@ size_t hash_of_big(const Value& value) {
 }
 
 std::string digits_of(const Value& value, int base) {
-  cpp_int number = abs(wide(value));
+  cpp_int number = magnitude_of(wide(value));
   if (base == 10) return number.str();
   if (base == 16) return number.str(0, std::ios_base::hex);
   if (base == 8) return number.str(0, std::ios_base::oct);
