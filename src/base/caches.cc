@@ -52,7 +52,9 @@ int64_t last_level_cache_bytes(const std::vector<int>& processors, const std::fi
   return sum;
 }
 
-int64_t last_level_cache_bytes() {
+namespace {
+
+int64_t of_this_process() {
   cpu_set_t allowed;
   std::vector<int> processors;
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0)
@@ -63,6 +65,13 @@ int64_t last_level_cache_bytes() {
   for (int name : {_SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL4_CACHE_SIZE})
     largest = std::max(largest, int64_t(sysconf(name)));
   return largest;
+}
+
+}  // namespace
+
+int64_t last_level_cache_bytes() {
+  static const int64_t kBytes = of_this_process();  // some files for each of what may be hundreds of processors
+  return kBytes;
 }
 
 }  // namespace updraft

@@ -1,6 +1,8 @@
 #include "checkpoint/strict_json.h"
 
 #include <cmath>
+#include <fstream>
+#include <sstream>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -58,6 +60,13 @@ bool refuse_deep_nesting(int depth, ordered_json::parse_event_t, ordered_json&) 
   constexpr int kDeepest = 512;
   if (depth > kDeepest) fail("its JSON nests deeper than {} levels", kDeepest);
   return true;
+}
+
+ordered_json read_or_discard(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return parse_or_discard(text.str());
 }
 
 ordered_json parse_or_discard(std::string_view text) {

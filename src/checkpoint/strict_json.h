@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where);
 // JSON of requests, servers and records, with the order of its keys: discarded where it is none, or nests so deep that
 // to copy it or to write it out, by recursion, would take the stack.
 nlohmann::ordered_json parse_or_discard(std::string_view text);
+nlohmann::ordered_json read_or_discard(const std::filesystem::path&);  // also where nothing can be read
 // The parser's callback that throws Error for nesting as deep as that.
 bool refuse_deep_nesting(int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&);
 

@@ -10,41 +10,19 @@
 #include "base/error.h"
 #include "base/new_file.h"
 #include "base/system_memory.h"
-#include "cli/command.h"
+#include "cli/bench_options.h"
 #include "cli/environment.h"
-#include "cli/openai_client.h"
 #include "cli/terminal.h"
 #include "measure/bench_estimate.h"
-#include "measure/bench_protocol.h"
 #include "measure/compare.h"
 #include "measure/local_target.h"
 #include "measure/report.h"
 #include "measure/run_record.h"
-#include "measure/sweep.h"
 
 namespace updraft::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-struct BenchOptions {
-  ModelOptions model;
-  measure::Protocol protocol;
-  measure::SweepOptions sweep;
-  bool quick = false, no_tasks = false, real_fill = false, no_probe = false;
-  std::string format = "table", output, html, record, language;
-  std::string replay;
-  std::vector<std::string> compare;
-  double fail_below = 0;
-  Endpoint against;
-};
-
-// What a flag may ask for and, with --replay, a record.
-struct Limits {
-  int64_t least, most;
-};
-constexpr Limits kWarmupRuns{0, 1000}, kTimedRuns{1, 1000}, kNewTokens{1, 100000}, kPromptTokens{1, 1 << 24},
-    kDepth{0, 1 << 24}, kSequences{1, 4096}, kRows{1, 4096}, kSamples{1, 1000};
 
 measure::Language language_of(const BenchOptions& options) {
   const bool chinese = options.language.empty() ? environment().chinese : options.language == "zh";
@@ -54,138 +32,6 @@ measure::Language language_of(const BenchOptions& options) {
 // The longest prompt of the protocol and its answer: all the KV cache that the tasks need.
 int64_t task_kv_tokens(const BenchOptions& options) {
   return options.no_tasks ? 0 : 1024 + options.protocol.max_new_tokens;
-}
-
-ordered_json protocol_json(const BenchOptions& options) {
-  const measure::Protocol& p = options.protocol;
-  return {{"tasks", options.no_tasks ? ordered_json::array() : ordered_json(p.tasks)},
-          {"no_tasks", options.no_tasks},
-          {"warmup_runs", p.warmup_runs},
-          {"timed_runs", p.timed_runs},
-          {"max_new_tokens", p.max_new_tokens},
-          {"stop_at_eos", p.stop_at_eos},
-          {"speculate", p.speculate},
-          {"sampling", "greedy"},
-          {"prompts_hash", measure::prompts_hash(p)},
-          {"sweep",
-           {{"prompts", options.sweep.prompts},
-            {"depths", options.sweep.depths},
-            {"batches", options.sweep.batches},
-            {"rows", options.sweep.rows},
-            {"decode_tokens", options.sweep.decode_tokens},
-            {"samples", options.sweep.samples},
-            {"synthetic_fill", options.sweep.synthetic_fill},
-            {"seed", options.sweep.seed}}}};
-}
-
-// The record may be run again from another folder.
-std::string absolute(const std::string& model) {
-  std::error_code error;
-  const std::filesystem::path path = std::filesystem::absolute(model, error).lexically_normal();
-  return model.empty() || error || !std::filesystem::exists(path, error) ? model : path.string();
-}
-
-ordered_json flags_json(const BenchOptions& options) {
-  const ModelOptions& m = options.model;
-  return {{"against", options.against.url},
-          {"against_model", options.against.model},
-          {"no_probe", options.no_probe},
-          {"model", absolute(m.model)},
-          {"synthetic", m.synthetic},
-          {"synthetic_seed", m.synthetic_seed},
-          {"device", m.device},
-          {"instruction_set", m.instruction_set},
-          {"threads", m.threads},
-          {"exact", m.exact},
-          {"dtype", m.dtype},
-          {"kv_dtype", m.kv_dtype},
-          {"context", m.context}};
-}
-
-const ordered_json& part_of_record(const ordered_json& object, const char* key) {
-  const auto found = object.find(key);
-  if (found == object.end() || !found->is_object())
-    fail("--replay: this record cannot be run again: it has no {}", key);
-  return *found;
-}
-
-// value = object[key]; as it is where the key is missing, which versions before it did not write.
-template <class Value>
-void take(const ordered_json& object, const char* key, Value& value) {
-  const auto found = object.find(key);
-  if (found == object.end()) return;
-  try {
-    if (std::is_same_v<Value, int64_t> && !found->is_number_integer())
-      fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
-    value = found->get<Value>();
-  } catch (const nlohmann::json::exception&) {
-    fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
-  }
-}
-
-void check_within(const char* key, Limits limits, int64_t number) {
-  if (number < limits.least || number > limits.most)
-    fail("--replay: this record cannot be run again: its {} has {} where {} to {} may stand", key, number, limits.least,
-         limits.most);
-}
-
-// The same for what must lie within the limits of its flag: a number, or a list of them.
-template <class Number>
-void take(const ordered_json& object, const char* key, Limits limits, Number& number) {
-  int64_t wide = int64_t(number);
-  take(object, key, wide);
-  check_within(key, limits, wide);
-  number = Number(wide);
-}
-void take(const ordered_json& object, const char* key, Limits limits, std::vector<int64_t>& numbers) {
-  take(object, key, numbers);
-  for (const int64_t number : numbers) check_within(key, limits, number);
-}
-
-// What --replay does: the flags and the protocol of a record become this run's.
-void restore(const ordered_json& record, BenchOptions& options) {
-  const ordered_json &flags = part_of_record(record, "flags"), &protocol = part_of_record(record, "protocol");
-  const ordered_json& sweep = part_of_record(protocol, "sweep");
-  take(flags, "against", options.against.url);
-  take(flags, "against_model", options.against.model);
-  take(flags, "no_probe", options.no_probe);
-  ModelOptions& m = options.model;
-  take(flags, "model", m.model);
-  take(flags, "synthetic", m.synthetic);
-  take(flags, "synthetic_seed", m.synthetic_seed);
-  take(flags, "device", m.device);
-  take(flags, "instruction_set", m.instruction_set);
-  take(flags, "threads", {0, kMostThreads}, m.threads);
-  take(flags, "exact", m.exact);
-  take(flags, "dtype", m.dtype);
-  take(flags, "kv_dtype", m.kv_dtype);
-  take(flags, "context", {0, INT64_MAX}, m.context);
-  take(protocol, "no_tasks", options.no_tasks);
-  take(protocol, "tasks", options.protocol.tasks);
-  take(protocol, "warmup_runs", kWarmupRuns, options.protocol.warmup_runs);
-  take(protocol, "timed_runs", kTimedRuns, options.protocol.timed_runs);
-  take(protocol, "max_new_tokens", kNewTokens, options.protocol.max_new_tokens);
-  take(protocol, "stop_at_eos", options.protocol.stop_at_eos);
-  take(protocol, "speculate", options.protocol.speculate);
-  take(sweep, "prompts", kPromptTokens, options.sweep.prompts);
-  take(sweep, "depths", kDepth, options.sweep.depths);
-  take(sweep, "batches", kSequences, options.sweep.batches);
-  take(sweep, "rows", kRows, options.sweep.rows);
-  take(sweep, "decode_tokens", kNewTokens, options.sweep.decode_tokens);
-  take(sweep, "samples", kSamples, options.sweep.samples);
-  take(sweep, "synthetic_fill", options.sweep.synthetic_fill);
-  take(sweep, "seed", options.sweep.seed);
-}
-
-// A record says what is run; only what becomes of the result is free.
-void refuse_flags_beside_replay(const CLI::App& command) {
-  constexpr std::string_view kFree[] = {"replay", "quick",  "no-probe", "format",     "output",
-                                        "html",   "record", "lang",     "fail-below", "api-key"};
-  for (const CLI::Option* option : command.get_options())
-    if (option->count() > 0 && std::none_of(std::begin(kFree), std::end(kFree), [&](std::string_view name) {
-          return option->check_lname(std::string(name));
-        }))
-      throw CLI::ValidationError(fmt::format("--replay runs what the record ran: leave {} out", option->get_name()));
 }
 
 constexpr int kMoreProbes = 3;

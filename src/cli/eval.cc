@@ -10,7 +10,6 @@
 #include "cli/json_lines.h"
 #include "cli/terminal.h"
 #include "measure/evaluate.h"
-#include "measure/run_record.h"
 
 namespace updraft::cli {
 namespace {

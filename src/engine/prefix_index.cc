@@ -6,6 +6,10 @@
 
 namespace updraft::engine {
 
+// Of the pages that follow one entry, those that came last: thousands may follow a common prefix, and every waiting
+// sequence asks at every step.
+constexpr size_t kMostLookedAt = 64;
+
 PrefixIndex::PrefixIndex(int64_t pages, int64_t page_tokens)
     : page_tokens_(page_tokens), slots_(size_t(pages)), ids_(size_t(pages * page_tokens)) {
   by_hash_.reserve(size_t(pages));
@@ -59,7 +63,9 @@ PrefixIndex::Beginning PrefixIndex::find_beginning(Serial parent, std::span<cons
   Beginning best;
   const auto found = after_.find(parent);
   if (parent == 0 || found == after_.end()) return best;
-  for (const int32_t page : found->second) {
+  const std::vector<int32_t>& pages = found->second;
+  const size_t looked_at = std::min(pages.size(), kMostLookedAt);
+  for (const int32_t page : std::span(pages).last(looked_at)) {
     const auto known = std::span(ids_).subspan(size_t(page * page_tokens_), size_t(slots_[size_t(page)].tokens));
     const int64_t tokens = std::mismatch(known.begin(), known.end(), ids.begin(), ids.end()).first - known.begin();
     if (tokens > best.tokens) best = {page, tokens};

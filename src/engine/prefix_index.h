@@ -38,7 +38,7 @@ class PrefixIndex {
   // is known that begins with them.
   void insert_end(Serial parent, std::span<const int32_t> ids, int32_t page);
 
-  // The page after the pages of `parent` that begins with the most of `ids`, and how many: at least one.
+  // The page after the pages of `parent`, among the last that came, that begins with the most of `ids`, and how many.
   struct Beginning {
     int32_t page = -1;
     int64_t tokens = 0;

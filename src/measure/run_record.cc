@@ -9,9 +9,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <vector>
 
 #include "base/caches.h"
@@ -168,11 +166,8 @@ std::string utc_now() {
 }
 
 ordered_json read_run_record(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail("{}: cannot be opened: {}", path, std::strerror(errno));
-  std::ostringstream text;
-  text << in.rdbuf();
-  ordered_json record = checkpoint::parse_or_discard(text.str());
+  if (access(path.c_str(), R_OK) != 0) fail("{}: cannot be opened: {}", path, std::strerror(errno));
+  ordered_json record = checkpoint::read_or_discard(path);
   if (!record.is_object() || !record.contains("schema") || record["schema"] != kRunRecordSchema)
     fail("{}: this is not a run record of schema {} (`updraft bench --format json` writes one)", path,
          kRunRecordSchema);

@@ -25,6 +25,14 @@ text::VocabularyData vocabulary_data(const checkpoint::EmbeddedVocabulary& v) {
           v.eos_id, v.unknown_id, v.padding_id, v.add_bos, v.add_eos, v.add_space_prefix};
 }
 
+bool has_vocabulary(const checkpoint::Checkpoint& opened) {
+  return opened.vocabulary() != nullptr && !opened.vocabulary()->model.empty();
+}
+
+std::unique_ptr<text::Tokenizer> tokenizer_of(const checkpoint::Checkpoint& opened) {
+  return naming(opened.path().string(), [&] { return text::make_tokenizer(vocabulary_data(*opened.vocabulary())); });
+}
+
 text::ChatSettings chat_settings_of(const checkpoint::Checkpoint& opened) {
   text::ChatSettings settings;
   settings.special_tokens = ordered_json::object();
@@ -42,11 +50,8 @@ text::ChatSettings chat_settings_of(const checkpoint::Checkpoint& opened) {
   return settings;
 }
 
-// Of a .gguf file this is asked beside synthetic weights, or where it has no vocabulary.
-bool has_tokenizer(const fs::path& model) {
-  if (!is_gguf(model)) return fs::exists(model / "tokenizer.json") || fs::exists(model / "tokenizer.model");
-  const auto opened = checkpoint::open_checkpoint(model);
-  return opened->vocabulary() != nullptr && !opened->vocabulary()->model.empty();
+bool has_tokenizer(const fs::path& folder) {
+  return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model");
 }
 
 // What the KV cache holds when only the context is known: the longest one for every sequence, cut to 80 % of the memory
@@ -80,10 +85,6 @@ void refuse_large_cache(const compute::KvGeometry& kv, int64_t tokens) {
       "less context (--context) or depth, or keep the cache smaller (--kv-dtype int8).",
       tokens, per_token, gigabytes(available));
 }
-
-}  // namespace
-
-namespace {
 
 // --exact leaves no room for 8-bit activations: stored integers are dequantized, asking for integers contradicts it.
 model::WeightChoice weight_choice(const LoadOptions& options, const checkpoint::Checkpoint& opened) {
@@ -128,13 +129,12 @@ std::unique_ptr<text::Tokenizer> open_tokenizer(const std::string& model) {
   if (!is_there(model)) fail("{}: there is no such folder or file.", model);
   if (!is_gguf(model)) return text::load_tokenizer(model);
   const auto opened = checkpoint::open_checkpoint(model);
-  const checkpoint::EmbeddedVocabulary* vocabulary = opened->vocabulary();
-  if (!vocabulary || vocabulary->model.empty())
+  if (!has_vocabulary(*opened))
     fail(
         "{}: this GGUF file carries no vocabulary (tokenizer.ggml.model); take a file that has one, or the model's "
         "folder",
         model);
-  return naming(model, [&] { return text::make_tokenizer(vocabulary_data(*vocabulary)); });
+  return tokenizer_of(*opened);
 }
 
 text::ChatSettings open_chat_settings(const std::string& model) {
@@ -147,8 +147,7 @@ text::ChatSettings open_chat_settings(const std::string& model) {
 }
 
 checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint& opened) {
-  const checkpoint::EmbeddedVocabulary* vocabulary = opened.vocabulary();
-  if (!vocabulary || vocabulary->model.empty()) return {};
+  if (!has_vocabulary(opened)) return {};
   const text::ChatSettings chat = chat_settings_of(opened);
   ordered_json config = chat.special_tokens;
   config["clean_up_tokenization_spaces"] = false;
@@ -156,7 +155,7 @@ checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint& ope
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
   checkpoint::TextFiles files = {
       {"tokenizer.json",
-       naming(opened.path().string(), [&] { return text::to_tokenizer_json(vocabulary_data(*vocabulary)); })},
+       naming(opened.path().string(), [&] { return text::to_tokenizer_json(vocabulary_data(*opened.vocabulary())); })},
       {"tokenizer_config.json", config.dump(2) + "\n"}};
   if (!chat.chat_template.empty()) files.emplace_back("chat_template.jinja", chat.chat_template);
   return files;
@@ -197,13 +196,15 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   session->checkpoint_ = open_model(options);
   const checkpoint::Checkpoint& opened = *session->checkpoint_;
 
-  if (opened.vocabulary() && !opened.vocabulary()->model.empty()) {
-    session->tokenizer_ =
-        naming(options.model, [&] { return text::make_tokenizer(vocabulary_data(*opened.vocabulary())); });
-    session->chat_settings_ = chat_settings_of(opened);
+  // Beside --synthetic a .gguf file gives its text alone, as a folder does.
+  std::unique_ptr<checkpoint::Checkpoint> beside;
+  if (!options.synthetic.empty() && is_gguf(options.model)) beside = checkpoint::open_checkpoint(options.model);
+  if (const checkpoint::Checkpoint& texts = beside ? *beside : opened; has_vocabulary(texts)) {
+    session->tokenizer_ = tokenizer_of(texts);
+    session->chat_settings_ = chat_settings_of(texts);
   } else if (!options.model.empty() && has_tokenizer(options.model)) {
-    session->tokenizer_ = open_tokenizer(options.model);
-    session->chat_settings_ = open_chat_settings(options.model);
+    session->tokenizer_ = text::load_tokenizer(options.model);
+    session->chat_settings_ = text::load_chat_settings(options.model);
   } else if (!options.synthetic.empty() && opened.config().vocabulary_size >= text::kByteTokenizerTokens) {
     session->tokenizer_ = text::make_byte_tokenizer(opened.config().vocabulary_size);
   }

@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -29,13 +27,6 @@ ordered_json json_of(const TunedFor& what) {
           {"path", what.path},
           {"threads", what.threads},
           {"shape", what.shape}};
-}
-
-ordered_json read_json(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return checkpoint::parse_or_discard(text.str());
 }
 
 bool valid(const compute::Tuning& t, const TunedFor& what) {
@@ -72,7 +63,7 @@ std::string tuning_path(const std::string& folder, const TunedFor& what) {
 }
 
 std::optional<compute::Tuning> read_tuning(const std::string& folder, const TunedFor& what) {
-  const ordered_json file = read_json(tuning_path(folder, what));
+  const ordered_json file = checkpoint::read_or_discard(tuning_path(folder, what));
   try {
     if (!file.is_object() || file.at("schema") != kSchema || file.at("for") != json_of(what)) return std::nullopt;
     const ordered_json& settings = file.at("tuning");
@@ -95,7 +86,7 @@ std::vector<std::string> tuned_shapes(const std::string& folder) {
   std::vector<std::string> shapes;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const ordered_json file = read_json(entry.path());
+    const ordered_json file = checkpoint::read_or_discard(entry.path());
     const ordered_json what = file.is_object() ? file.value("for", ordered_json()) : ordered_json();
     if (!what.is_object() || what.value("version", ordered_json()) != UPDRAFT_VERSION ||
         what.value("processor", ordered_json()) != compute::processor_name())

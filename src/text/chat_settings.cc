@@ -1,21 +1,13 @@
 // load_chat_settings (declared in chat_template.h): where a model folder keeps its templates and special tokens.
-#include <fstream>
-#include <iterator>
-
 #include "base/error.h"
 #include "text/chat_template.h"
+#include "text/read_file.h"
 
 namespace updraft::text {
 namespace {
 
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail("The file {} cannot be opened; check its permissions.", path.string());
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 Json read_json(const fs::path& path) {
   if (!fs::exists(path)) return Json::object();

@@ -178,13 +178,17 @@ class Bench(unittest.TestCase):
             (("flags", "threads"), 10**9),
             (("flags", "threads"), "many"),
             (("protocol", "timed_runs"), 1e300),
+            (("flags", "dtype"), None),  # the key is missing
             (("protocol", "sweep", "prompts"), [-1]),
         ):
             record = json.loads(single.read_text())
             place = record
             for key in path[:-1]:
                 place = place[key]
-            place[path[-1]] = wrong
+            if wrong is None:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = wrong
             broken = self.folder / "broken.json"
             broken.write_text(json.dumps(record))
             done = run("bench", "--replay", broken)
