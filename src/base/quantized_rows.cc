@@ -64,7 +64,7 @@ GroupScale choose_scale(const float* w, int64_t count, const QuantizedFormat& fo
 class RoundedRows final : public QuantizedRowSource {
  public:
   RoundedRows(RowSourcePtr source, const QuantizedFormat& format)
-      : QuantizedRowSource(source->rows(), source->columns(), format), source_(std::move(source)) {}
+      : QuantizedRowSource(source->rows(), source->columns(), format, source->name()), source_(std::move(source)) {}
 
   void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
     const int64_t at_once =
@@ -107,7 +107,7 @@ bool holds(const QuantizedFormat& format, const QuantizedFormat& wider) {
 class WidenedRows final : public QuantizedRowSource {
  public:
   WidenedRows(std::shared_ptr<const QuantizedRowSource> source, const QuantizedFormat& format)
-      : QuantizedRowSource(source->rows(), source->columns(), format), source_(std::move(source)) {}
+      : QuantizedRowSource(source->rows(), source->columns(), format, source->name()), source_(std::move(source)) {}
 
   void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
     const QuantizedFormat& from = source_->format();
@@ -137,7 +137,8 @@ class WidenedRows final : public QuantizedRowSource {
     const float minimum = -middle * widen(scale, format().scale_type);
     const uint16_t bits = narrow(minimum, format().scale_type);
     if (widen(bits, format().scale_type) != minimum)
-      fail("A scale of {} leaves no room for {}; use --dtype f32.", widen(scale, format().scale_type), name(format()));
+      fail("A scale of {} leaves no room for {}; use --dtype f32.", widen(scale, format().scale_type),
+           updraft::name(format()));
     return bits;
   }
 
@@ -199,10 +200,9 @@ void check_finite(const QuantizedRowSource& matrix, int64_t row, const uint16_t*
   for (int64_t g = 0; g < format.groups(matrix.columns()); ++g)
     if (!std::isfinite(widen(scales[g], format.scale_type)) ||
         (format.offset != Offset::kNone && !std::isfinite(widen(offsets[g], format.scale_type))))
-      fail(
-          "Row {} of a matrix of {} x {} has values that are not numbers or too large to be kept as {}; use --dtype "
-          "f32.",
-          row, matrix.rows(), matrix.columns(), name(format));
+      fail("Row {} of {} has values that are not numbers or too large to be kept as {}; use --dtype f32.", row,
+           matrix.name().empty() ? fmt::format("a matrix of {} x {}", matrix.rows(), matrix.columns()) : matrix.name(),
+           name(format));
 }
 
 void dequantize_row(const uint8_t* integers, const uint16_t* scales, const uint16_t* offsets, int64_t columns,

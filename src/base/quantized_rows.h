@@ -57,8 +57,8 @@ class QuantizedRowSource : public RowSource {  // dtype() is kF32
   void read_rows(int64_t begin, int64_t end, void* out) const final;
 
  protected:
-  QuantizedRowSource(int64_t rows, int64_t columns, const QuantizedFormat& format)
-      : RowSource(rows, columns, DType::kF32), format_(format) {}
+  QuantizedRowSource(int64_t rows, int64_t columns, const QuantizedFormat& format, std::string name = {})
+      : RowSource(rows, columns, DType::kF32, std::move(name)), format_(format) {}
 
  private:
   QuantizedFormat format_;

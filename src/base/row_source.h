@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "base/dtype.h"
 
@@ -18,6 +20,7 @@ class RowSource {
   int64_t columns() const { return columns_; }
   DType dtype() const { return dtype_; }  // the type that read_rows writes
   int64_t row_bytes() const { return columns_ * bytes_per_element(dtype_); }
+  const std::string& name() const { return name_; }  // for messages: of the tensor; empty: unknown
 
   // Writes rows [begin, end) to `out`, row-major, dtype(), no padding. Thread-safe. Throws Error when the file fails.
   virtual void read_rows(int64_t begin, int64_t end, void* out) const = 0;
@@ -26,12 +29,14 @@ class RowSource {
   virtual std::shared_ptr<const std::byte> view_rows(int64_t /*begin*/, int64_t /*end*/) const { return nullptr; }
 
  protected:
-  RowSource(int64_t rows, int64_t columns, DType dtype) : rows_(rows), columns_(columns), dtype_(dtype) {}
+  RowSource(int64_t rows, int64_t columns, DType dtype, std::string name = {})
+      : rows_(rows), columns_(columns), dtype_(dtype), name_(std::move(name)) {}
 
  private:
   int64_t rows_;
   int64_t columns_;
   DType dtype_;
+  std::string name_;
 };
 
 using RowSourcePtr = std::shared_ptr<const RowSource>;

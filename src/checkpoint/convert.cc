@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "base/error.h"
 #include "checkpoint/checkpoint.h"
 
 namespace updraft::checkpoint {
@@ -42,7 +44,9 @@ void narrow_to_bfloat16(const Floats& in, Halves& out) {
   }
 }
 
-void narrow_to_half(const Floats& in, Halves& out) {
+// False where a finite value becomes infinite.
+bool narrow_to_half(const Floats& in, Halves& out) {
+  uint32_t overflow = 0;
   for (size_t i = 0; i < kBlock; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(in[i]);
     const uint32_t magnitude = bits & 0x7fffffffu;
@@ -58,7 +62,9 @@ void narrow_to_half(const Floats& in, Halves& out) {
     const uint32_t is_normal = ~(is_nan | is_infinite | is_subnormal);
     const uint32_t value = (is_nan & nan) | (is_infinite & 0x7c00u) | (is_subnormal & subnormal) | (is_normal & normal);
     out[i] = uint16_t(value | ((bits >> 16) & 0x8000u));
+    overflow |= is_infinite & (0u - uint32_t(magnitude < 0x7f800000u));
   }
+  return overflow == 0;
 }
 
 // `count` elements, at most a block; what lies behind them in a block is never looked at.
@@ -72,20 +78,23 @@ void widen(const std::byte* in, DType type, size_t count, Floats& out) {
   type == DType::kF16 ? widen_half(halves, out) : widen_bfloat16(halves, out);
 }
 
-void narrow(const Floats& in, DType type, size_t count, std::byte* out) {
+// False where a finite value becomes infinite in F16.
+bool narrow(const Floats& in, DType type, size_t count, std::byte* out) {
   if (type == DType::kF32) {
     std::memcpy(out, in.data(), count * sizeof(float));
-    return;
+    return true;
   }
   Halves halves;
-  type == DType::kF16 ? narrow_to_half(in, halves) : narrow_to_bfloat16(in, halves);
+  bool fits = true;
+  type == DType::kF16 ? void(fits = narrow_to_half(in, halves)) : narrow_to_bfloat16(in, halves);
   std::memcpy(out, halves.data(), count * sizeof(uint16_t));
+  return fits;
 }
 
 class ConvertedRows final : public RowSource {
  public:
   ConvertedRows(RowSourcePtr source, DType dtype)
-      : RowSource(source->rows(), source->columns(), dtype), source_(std::move(source)) {}
+      : RowSource(source->rows(), source->columns(), dtype, source->name()), source_(std::move(source)) {}
 
   void read_rows(int64_t begin, int64_t end, void* out) const override {
     const int64_t rows_at_once = std::max<int64_t>(1, kBufferBytes / std::max<int64_t>(1, source_->row_bytes()));
@@ -94,7 +103,7 @@ class ConvertedRows final : public RowSource {
     for (int64_t row = begin; row < end; row += rows_at_once) {
       const int64_t rows = std::min(rows_at_once, end - row);
       source_->read_rows(row, row + rows, buffer.data());
-      convert_elements(buffer.data(), rows * columns(), to);
+      convert_elements(buffer.data(), row, rows, to);
       to += rows * row_bytes();
     }
   }
@@ -102,14 +111,25 @@ class ConvertedRows final : public RowSource {
  private:
   static constexpr int64_t kBufferBytes = 256 << 10;  // stays in the second-level cache
 
-  void convert_elements(const std::byte* in, int64_t count, std::byte* out) const {
+  void convert_elements(const std::byte* in, int64_t first_row, int64_t rows, std::byte* out) const {
     const DType from = source_->dtype(), to = dtype();
+    const int64_t count = rows * columns();
     Floats floats{};
     for (int64_t i = 0; i < count; i += int64_t(kBlock)) {
       const size_t n = size_t(std::min<int64_t>(int64_t(kBlock), count - i));
       widen(in + i * bytes_per_element(from), from, n, floats);
-      narrow(floats, to, n, out + i * bytes_per_element(to));
+      if (!narrow(floats, to, n, out + i * bytes_per_element(to)))
+        refuse_overflow(floats, n, first_row * columns() + i);
     }
+  }
+
+  // The first of `count` floats that does not fit; floats[0] is element `first` of the matrix.
+  [[noreturn]] void refuse_overflow(const Floats& floats, size_t count, int64_t first) const {
+    const float* value = std::find_if(floats.data(), floats.data() + count,
+                                      [](float x) { return std::isfinite(x) && std::abs(x) >= 65520.0f; });
+    fail("{} holds {:g} in row {}: F16 ends at 65504, so it would become infinite; use --dtype bf16 or f32.",
+         name().empty() ? fmt::format("A matrix of {} x {}", rows(), columns()) : name(), *value,
+         (first + (value - floats.data())) / columns());
   }
 
   RowSourcePtr source_;

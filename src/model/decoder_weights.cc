@@ -44,8 +44,8 @@ class ReadCounter {
 
 class CountedRows final : public RowSource {
  public:
-  CountedRows(RowSourcePtr source, int64_t stored_bytes, ReadCounter& counter)
-      : RowSource(source->rows(), source->columns(), source->dtype()),
+  CountedRows(RowSourcePtr source, const std::string& name, int64_t stored_bytes, ReadCounter& counter)
+      : RowSource(source->rows(), source->columns(), source->dtype(), name),
         source_(std::move(source)),
         stored_row_bytes_(double(stored_bytes) / double(std::max<int64_t>(rows(), 1))),
         counter_(counter) {}
@@ -69,8 +69,9 @@ class CountedRows final : public RowSource {
 // The same for rows that are integers.
 class CountedIntegers final : public QuantizedRowSource {
  public:
-  CountedIntegers(std::shared_ptr<const QuantizedRowSource> source, int64_t stored_bytes, ReadCounter& counter)
-      : QuantizedRowSource(source->rows(), source->columns(), source->format()),
+  CountedIntegers(std::shared_ptr<const QuantizedRowSource> source, const std::string& name, int64_t stored_bytes,
+                  ReadCounter& counter)
+      : QuantizedRowSource(source->rows(), source->columns(), source->format(), name),
         source_(std::move(source)),
         stored_row_bytes_(double(stored_bytes) / double(std::max<int64_t>(rows(), 1))),
         counter_(counter) {}
@@ -156,8 +157,8 @@ class Loader {
     const checkpoint::TensorInfo* info = checkpoint_.info(name);
     const int64_t bytes = info != nullptr ? info->stored_bytes : rows * source->row_bytes();
     if (Integers quantized = std::dynamic_pointer_cast<const QuantizedRowSource>(source))
-      return std::make_shared<CountedIntegers>(std::move(quantized), bytes, counter_);
-    return std::make_shared<CountedRows>(std::move(source), bytes, counter_);
+      return std::make_shared<CountedIntegers>(std::move(quantized), name, bytes, counter_);
+    return std::make_shared<CountedRows>(std::move(source), name, bytes, counter_);
   }
 
   static bool have_same_order(const std::vector<StoredPart>& parts) {

@@ -53,6 +53,8 @@ class MemoryCheckpoint final : public checkpoint::Checkpoint {
     std::erase_if(tensors_, [&](const checkpoint::TensorInfo& info) { return info.name == name; });
   }
 
+  float& value(const std::string& name, size_t index) { return values_.at(name).at(index); }
+
   const std::vector<checkpoint::TensorInfo>& tensors() const override { return tensors_; }
 
   RowSourcePtr find(std::string_view name, int64_t rows, int64_t columns) const override {
@@ -83,10 +85,10 @@ ModelConfig small_config() {
   return config;
 }
 
-std::string error_of(const MemoryCheckpoint& checkpoint) {
+std::string error_of(const MemoryCheckpoint& checkpoint, const WeightChoice& choice = {DType::kF32}) {
   const auto machine = compute::make_reference();
   try {
-    load_decoder_weights(checkpoint, *machine, {DType::kF32}, {});
+    load_decoder_weights(checkpoint, *machine, choice, {});
   } catch (const Error& error) {
     return error.what();
   }
@@ -141,6 +143,24 @@ TEST(DecoderWeights, AMissingTensorIsNamed) {
   MemoryCheckpoint checkpoint(biased);
   checkpoint.remove("model.layers.0.self_attn.k_proj.bias");
   EXPECT_NE(error_of(checkpoint).find("k_proj.bias"), std::string::npos);
+}
+
+TEST(DecoderWeights, ATensorWithValuesTooLargeForItsPackingIsNamed) {
+  for (const char* name : {"model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "lm_head.weight"}) {
+    MemoryCheckpoint checkpoint(small_config());
+    checkpoint.value(name, 24 * 3 + 5) = 1e8f;
+    EXPECT_EQ(error_of(checkpoint), "");
+    EXPECT_EQ(error_of(checkpoint, {DType::kBF16}), "");
+    EXPECT_EQ(error_of(checkpoint, {DType::kF16}),
+              std::string(name) +
+                  " holds 1e+08 in row 3: F16 ends at 65504, so it would become infinite; use --dtype "
+                  "bf16 or f32.");
+  }
+  MemoryCheckpoint checkpoint(small_config());
+  checkpoint.value("model.layers.1.mlp.up_proj.weight", 24 * 3 + 5) = 1e8f;
+  EXPECT_EQ(error_of(checkpoint, {{}, QuantizedFormat()}),
+            "Row 3 of model.layers.1.mlp.up_proj.weight has values that are not numbers or too large to be kept as "
+            "int8; use --dtype f32.");
 }
 
 TEST(DecoderWeights, ATensorThatDoesNotBelongIsNamed) {
