@@ -195,14 +195,17 @@ void quantize_row(const float* weights, int64_t columns, const QuantizedFormat& 
   }
 }
 
+bool are_finite(const QuantizedFormat& format, int64_t groups, const uint16_t* scales, const uint16_t* offsets) {
+  const auto finite = [&](uint16_t bits) { return std::isfinite(widen(bits, format.scale_type)); };
+  return std::all_of(scales, scales + groups, finite) &&
+         (format.offset == Offset::kNone || std::all_of(offsets, offsets + groups, finite));
+}
+
 void check_finite(const QuantizedRowSource& matrix, int64_t row, const uint16_t* scales, const uint16_t* offsets) {
-  const QuantizedFormat& format = matrix.format();
-  for (int64_t g = 0; g < format.groups(matrix.columns()); ++g)
-    if (!std::isfinite(widen(scales[g], format.scale_type)) ||
-        (format.offset != Offset::kNone && !std::isfinite(widen(offsets[g], format.scale_type))))
-      fail("Row {} of {} has values that are not numbers or too large to be kept as {}; use --dtype f32.", row,
-           matrix.name().empty() ? fmt::format("a matrix of {} x {}", matrix.rows(), matrix.columns()) : matrix.name(),
-           name(format));
+  if (are_finite(matrix.format(), matrix.format().groups(matrix.columns()), scales, offsets)) return;
+  fail("Row {} of {} has values that are not numbers or too large to be kept as {}; use --dtype f32.", row,
+       matrix.name().empty() ? fmt::format("a matrix of {} x {}", matrix.rows(), matrix.columns()) : matrix.name(),
+       name(matrix.format()));
 }
 
 void dequantize_row(const uint8_t* integers, const uint16_t* scales, const uint16_t* offsets, int64_t columns,

@@ -70,7 +70,9 @@ class QuantizedRowSource : public RowSource {  // dtype() is kF32
 void quantize_row(const float* weights, int64_t columns, const QuantizedFormat& format, uint8_t* integers,
                   uint16_t* scales, uint16_t* offsets);
 
-// Throws Error when a scale or offset of row `row` of such a matrix is not finite: its weights are not, or too large.
+// Whether a row's scales and offsets are: they are not where its weights are not, or are too large.
+bool are_finite(const QuantizedFormat& format, int64_t groups, const uint16_t* scales, const uint16_t* offsets);
+// Throws Error when those of row `row` of such a matrix are not.
 void check_finite(const QuantizedRowSource& matrix, int64_t row, const uint16_t* scales, const uint16_t* offsets);
 
 // One row back: [columns] floats by the formulas above.

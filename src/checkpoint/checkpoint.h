@@ -47,7 +47,7 @@ struct EmbeddedVocabulary {
   std::vector<std::string> merges;  // "a b"
   int32_t bos_id = -1, eos_id = -1, unknown_id = -1, padding_id = -1;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
-  std::string chat_template;
+  std::string chat_template, tool_template;  // the latter for requests with tools; empty: none
 };
 
 class Checkpoint {

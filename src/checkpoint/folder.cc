@@ -38,9 +38,10 @@ class FolderCheckpoint final : public Checkpoint {
     path_ = folder;
     const fs::path config = folder / "config.json";
     if (!is_there(config)) fail("{}: there is no config.json; is this the folder of a model?", folder.string());
-    config_ = parse_model_config(parse_json(read_text_file(config, kLargestConfig), config.string()), config.string());
+    const nlohmann::json fields = parse_json(read_text_file(config, kLargestConfig), config.string());
+    config_ = parse_model_config(fields, config.string());
     for (const char* older : {"quantize_config.json", "quant_config.json"}) read_older_quantization(folder / older);
-    read_generation_config(folder / "generation_config.json");
+    read_generation_config(folder / "generation_config.json", fields, config);
     weights_ = open_weight_files(folder);
     container_ = weights_.container;
     if (config_.quantization) quantized_.emplace(config_, weights_.tensors);
@@ -102,12 +103,12 @@ class FolderCheckpoint final : public Checkpoint {
     return "is a file of the model missing?";
   }
 
-  void read_generation_config(const fs::path& path) {
-    generation_config_ = default_generation_config(config_);
-    if (!is_there(path)) return;
-    const GenerationConfig derived = generation_config_;
+  void read_generation_config(const fs::path& path, const nlohmann::json& model_fields, const fs::path& model_path) {
     generation_config_ =
-        parse_generation_config(parse_json(read_text_file(path, kLargestConfig), path.string()), path.string());
+        is_there(path)
+            ? parse_generation_config(parse_json(read_text_file(path, kLargestConfig), path.string()), path.string())
+            : generation_config_of_model(model_fields, model_path.string());
+    const GenerationConfig derived = default_generation_config(config_);
     // A file that is silent about the special tokens must not make generation endless.
     if (generation_config_.bos_ids.empty()) generation_config_.bos_ids = derived.bos_ids;
     if (generation_config_.eos_ids.empty()) generation_config_.eos_ids = derived.eos_ids;

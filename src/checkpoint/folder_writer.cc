@@ -68,11 +68,29 @@ void write_text(const fs::path& path, const std::string& text) {
   file.flush();
 }
 
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json",
+                                           "tokenizer.model",
+                                           "tokenizer_config.json",
+                                           "special_tokens_map.json",
+                                           "added_tokens.json",
+                                           "chat_template.jinja",
+                                           "vocab.json",
+                                           "merges.txt"};
+constexpr const char* kMoreTemplates = "additional_chat_templates";
+
+// Whether a run that was killed may have left a file of this name; config.json, the last one, makes a folder complete.
+bool may_be_left_over(const std::string& name) {
+  return (name.starts_with("model") && name.ends_with(".safetensors")) || name == "model.safetensors.index.json" ||
+         name == "generation_config.json" || name == kMoreTemplates ||
+         std::find(std::begin(kTokenizerFiles), std::end(kTokenizerFiles), name) != std::end(kTokenizerFiles);
+}
+
 // The folder NAME.partial, held by this process alone; removed again unless it became NAME.
 class PartialFolder {
  public:
   explicit PartialFolder(const fs::path& folder) : final_(folder), path_(folder) {
     path_ += ".partial";
+    refuse_what_is_not_ours();
     fs::create_directories(path_);
     lock_.emplace(path_, O_RDONLY | O_DIRECTORY);
     if (flock(lock_->get(), LOCK_EX | LOCK_NB) != 0) {
@@ -100,6 +118,17 @@ class PartialFolder {
   }
 
  private:
+  // The work is done there, and what lies there is removed: not a folder that somebody else made.
+  void refuse_what_is_not_ours() const {
+    const fs::file_status status = fs::symlink_status(path_);
+    if (!fs::exists(status)) return;
+    constexpr const char* kRemedy = "that is where the work is done; move it away or choose another name";
+    if (!fs::is_directory(status)) fail("{}: is there already and is no folder; {}.", path_.string(), kRemedy);
+    for (const fs::directory_entry& entry : fs::directory_iterator(path_))
+      if (!may_be_left_over(entry.path().filename().string()))
+        fail("{}: is there already and holds {}; {}.", path_.string(), entry.path().filename().string(), kRemedy);
+  }
+
   fs::path final_, path_;
   std::optional<Descriptor> lock_;
   bool published_ = false;
@@ -251,20 +280,22 @@ class ShardWriter {
 // The tokenizer and its templates go with the weights.
 void copy_tokenizer_files(const fs::path& from, const PartialFolder& to) {
   if (from.empty() || !fs::is_directory(from)) return;
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-                           "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt"})
+  for (const char* name : kTokenizerFiles)
     if (fs::is_regular_file(from / name)) fs::copy_file(from / name, to / name);
-  const fs::path more = from / "additional_chat_templates";
+  const fs::path more = from / kMoreTemplates;
   if (!fs::is_directory(more)) return;
-  fs::create_directory(to / more.filename().string());
+  fs::create_directory(to / kMoreTemplates);
   for (const auto& entry : fs::directory_iterator(more))
-    if (entry.is_regular_file()) fs::copy_file(entry.path(), (to / more.filename().string()) / entry.path().filename());
+    if (entry.is_regular_file()) fs::copy_file(entry.path(), (to / kMoreTemplates) / entry.path().filename());
 }
 
 // Where the folder will lie: behind a link, for the folder is renamed to its place.
 fs::path place_of(const fs::path& folder) {
-  fs::path place = fs::absolute(folder).lexically_normal();
+  fs::path place = fs::absolute(folder);
   if (!place.has_filename()) place = place.parent_path();  // a trailing slash
+  // The folders above as the file system has them: LINK/.. is beside what LINK points to.
+  const bool dots = place.filename() == "." || place.filename() == "..";
+  place = dots ? fs::weakly_canonical(place) : fs::weakly_canonical(place.parent_path()) / place.filename();
   if (!fs::is_symlink(place)) return place;
   if (!fs::exists(place))
     fail("{}: is a link to {}, which does not exist; make that folder, remove the link or choose another name.",
@@ -333,6 +364,7 @@ std::string generation_config_json(const GenerationConfig& generation) {
   if (!generation.sequence_bias.empty()) json["sequence_bias"] = generation.sequence_bias;
   if (!generation.suppressed_ids.empty()) json["suppress_tokens"] = generation.suppressed_ids;
   if (!generation.begin_suppressed_ids.empty()) json["begin_suppress_tokens"] = generation.begin_suppressed_ids;
+  if (!generation.stop_strings.empty()) json["stop_strings"] = generation.stop_strings;
   return json.dump(2) + "\n";
 }
 
@@ -364,7 +396,10 @@ void write_works(const fs::path& folder, const std::vector<FolderWork>& works, i
   for (const Shard& shard : shards) ShardWriter(partial / shard.name, shard, team, meter);
   copy_tokenizer_files(tokenizer_from, partial);
   if (shards.size() > 1) write_text(partial / "model.safetensors.index.json", index_json(shards));
-  for (const auto& [name, text] : texts) write_text(partial / name, text);
+  for (const auto& [name, text] : texts) {
+    fs::create_directories((partial / name).parent_path());
+    write_text(partial / name, text);
+  }
   partial.publish();
 } catch (const fs::filesystem_error& error) {
   fail("{}: the folder cannot be written: {}.", folder.string(), error.code().message());

@@ -36,6 +36,7 @@ const Foreign kForeign[] = {{"num_beams", 1},
                             {"max_time"}};
 
 constexpr int64_t kLargestCount = int64_t(1) << 40;
+constexpr int64_t kOldDefaultLength = 20;  // transformers wrote all its defaults into config.json once
 
 void read_sampling(const JsonFields& file, GenerationConfig& config) {
   config.do_sample = file.boolean("do_sample");
@@ -111,6 +112,12 @@ GenerationConfig parse_generation_config(const json& object, const std::string& 
   config.bos_ids = file.ids("bos_token_id");
   config.eos_ids = file.ids("eos_token_id");
   config.pad_ids = file.ids("pad_token_id");
+  return config;
+}
+
+GenerationConfig generation_config_of_model(const json& object, const std::string& where) {
+  GenerationConfig config = parse_generation_config(object, where);
+  if (config.max_length == kOldDefaultLength) config.max_length.reset();
   return config;
 }
 

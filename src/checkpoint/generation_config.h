@@ -1,6 +1,6 @@
-// GenerationConfig: the defaults a model's authors chose (generation_config.json; absent: derived from config.json).
-// Precedence: the request's own settings, then these, then transformers' defaults (greedy; top_k 50 once sampling is
-// on).
+// GenerationConfig: the defaults a model's authors chose (generation_config.json; absent: what config.json has of
+// them). Precedence: the request's own settings, then these, then transformers' defaults (greedy; top_k 50 once
+// sampling is on).
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,8 @@ struct GenerationConfig {
 };
 
 GenerationConfig parse_generation_config(const nlohmann::json&, const std::string& where);
-GenerationConfig default_generation_config(const ModelConfig&);  // when there is no file
+// From config.json, where older models have these settings and their defaults; for folders without a file of their own.
+GenerationConfig generation_config_of_model(const nlohmann::json&, const std::string& where);
+GenerationConfig default_generation_config(const ModelConfig&);  // the special tokens alone
 
 }  // namespace updraft::checkpoint

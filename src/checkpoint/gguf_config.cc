@@ -163,7 +163,8 @@ class ConfigReader {
     };
     id("bos", config_.bos_ids);
     id("eos", config_.eos_ids);
-    id("eot", config_.eos_ids);  // the end of a turn also ends generation
+    id("eot", config_.eos_ids);  // the ends of a turn and of a message (before a tool's answer) also end generation
+    id("eom", config_.eos_ids);
     id("padding", config_.pad_ids);
   }
 
@@ -343,6 +344,7 @@ EmbeddedVocabulary gguf_vocabulary(const GgufFile& file, const std::string& wher
   vocabulary.add_eos = keys.boolean("tokenizer.ggml.add_eos_token");
   vocabulary.add_space_prefix = keys.boolean("tokenizer.ggml.add_space_prefix");
   vocabulary.chat_template = keys.string("tokenizer.chat_template").value_or("");
+  vocabulary.tool_template = keys.string("tokenizer.chat_template.tool_use").value_or("");
   return vocabulary;
 }
 

@@ -300,8 +300,18 @@ std::vector<uint16_t> read_signed_zeros(const Layout& layout, const LocatedTenso
   return zeros;
 }
 
-// The columns sorted by their groups; empty when they are sorted already.
-std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part) {
+// Groups of their own that nothing names would be taken for consecutive ones: wrong weights.
+void need_order(const Layout& layout, const LocatedTensor& beside, const char* part, const char* setting) {
+  if (layout.groups < 2) return;
+  refuse(layout.name, beside,
+         fmt::format("there is no order of columns ({}) beside it, or none is in it, though the configuration says {}; "
+                     "is a file of the model missing?",
+                     part, setting));
+}
+
+// The columns sorted by their groups; empty when they are sorted already, or when nothing says their groups.
+std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part, bool* said) {
+  *said = false;
   if (part == nullptr) return {};
   expect_type(layout, *part, "I32");
   expect_shape(layout, *part, {layout.columns});
@@ -316,6 +326,7 @@ std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part)
   }
   // Written without an order, some files leave it zero.
   if (layout.groups > 1 && count[0] == layout.columns) return {};
+  *said = true;
   for (int64_t g = 0; g < layout.groups; ++g) {
     const int64_t expected = std::min(layout.group, layout.columns - g * layout.group);
     if (count[size_t(g)] != expected)
@@ -361,7 +372,9 @@ std::shared_ptr<const QuantizedRowSource> make_columnwise(Layout layout, const Q
                            zero));
     zeros.clear();
   }
-  std::vector<int32_t> order = awq ? std::vector<int32_t>() : read_order(layout, parts.groups);
+  bool said = false;
+  std::vector<int32_t> order = awq ? std::vector<int32_t>() : read_order(layout, parts.groups, &said);
+  if (config.ordered && !said) need_order(layout, integers, "g_idx", "desc_act: true");
   Scales read = read_scales(layout, scales, true);
   return std::make_shared<ColumnwiseRows>(std::move(layout), std::move(read), std::move(zeros), std::move(order),
                                           integers, awq);
@@ -392,21 +405,22 @@ Layout rowwise_layout(const std::string& name, const QuantizedParts& parts, cons
 }
 
 // What the configuration says of the matrix; none where its groups of matrices leave it open.
-std::optional<bool> said_symmetric(const Layout& layout, bool words, const QuantizationConfig& config) {
-  std::optional<bool> symmetric;
+std::optional<bool> said_of(const Layout& layout, bool words, const QuantizationConfig& config,
+                            bool WeightScheme::*what) {
+  std::optional<bool> said;
   for (const WeightScheme& scheme : config.schemes) {
     const bool same_group = scheme.group == 0 ? layout.groups == 1 : scheme.group == layout.group;
     if (!same_group || (words && scheme.bits != layout.bits)) continue;
-    if (symmetric && *symmetric != scheme.symmetric) return std::nullopt;
-    symmetric = scheme.symmetric;
+    if (said && *said != scheme.*what) return std::nullopt;
+    said = scheme.*what;
   }
-  return symmetric;
+  return said;
 }
 
 // [rows, groups]; empty where all are in the middle, as if there were none.
 std::vector<uint16_t> read_rowwise_zeros(const Layout& layout, const QuantizedParts& parts,
                                          const QuantizationConfig& config) {
-  const std::optional<bool> symmetric = said_symmetric(layout, is_words(parts), config);
+  const std::optional<bool> symmetric = said_of(layout, is_words(parts), config, &WeightScheme::symmetric);
   if (parts.zeros == nullptr) {
     if (symmetric == false)
       refuse(layout.name, *parts.integers,
@@ -441,7 +455,10 @@ std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const Quan
   const bool words = is_words(parts);
   expect_shape(layout, integers, {layout.rows, words ? ceil_divide(layout.columns * layout.bits, 32) : layout.columns});
   std::vector<uint16_t> zeros = read_rowwise_zeros(layout, parts, config);
-  std::vector<int32_t> order = read_order(layout, parts.groups);
+  bool said = false;
+  std::vector<int32_t> order = read_order(layout, parts.groups, &said);
+  if (said_of(layout, words, config, &WeightScheme::ordered) == true && !said)
+    need_order(layout, integers, "weight_g_idx", "actorder: group");
   Scales read = read_scales(layout, scales, false);
   return std::make_shared<RowwiseRows>(std::move(layout), std::move(read), std::move(zeros), std::move(order), integers,
                                        words);

@@ -17,6 +17,7 @@ struct WeightScheme {
   int bits = 4;
   int64_t group = 128;  // columns; 0: a whole row
   bool symmetric = true;
+  bool ordered = false;  // columns are in groups of their own, which weight_g_idx names
 };
 
 struct QuantizationConfig {
@@ -26,6 +27,7 @@ struct QuantizationConfig {
   int64_t group = 128;  // columns; 0: a whole row
   bool symmetric = false;
   bool zero_points_less_one = false;       // GPTQ's first format stores z - 1
+  bool ordered = false;                    // GPTQ's desc_act: columns are in groups of their own, which g_idx names
   std::vector<WeightScheme> schemes = {};  // compressed-tensors
 };
 

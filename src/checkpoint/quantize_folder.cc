@@ -102,6 +102,10 @@ FolderWork quantize_work(const QuantizedMatrix& matrix, MatrixQuantizer& quantiz
     quantizer.quantize(matrix, begin, end,
                        {integers.data(), reinterpret_cast<uint16_t*>(out[1]), asymmetric ? offsets.data() : nullptr});
     for (int64_t r = 0; r < end - begin; ++r)
+      if (!are_finite(format, groups, reinterpret_cast<uint16_t*>(out[1]) + r * groups, offsets.data() + r * groups))
+        fail("{}: row {} has values too large for scales in {}, so that the model cannot be quantized.",
+             matrix.tensor.name, begin + r, type_name(format.scale_type));
+    for (int64_t r = 0; r < end - begin; ++r)
       pack_words(
           columns, matrix.format.bits, [&](int64_t k) { return integers[size_t(r * columns + k)]; },
           out[0] + r * words * 4, 4);
@@ -115,6 +119,12 @@ FolderWork quantize_work(const QuantizedMatrix& matrix, MatrixQuantizer& quantiz
     }
   };
   return work;
+}
+
+// Norms and biases as they are; the other matrices in the model's type.
+RowSourcePtr kept_rows(const Checkpoint& checkpoint, const DecoderTensor& tensor) {
+  RowSourcePtr rows = checkpoint.find(tensor.name, tensor.rows(), tensor.columns());
+  return tensor.shape.size() == 1 ? rows : convert(std::move(rows), checkpoint.natural_dtype());
 }
 
 // One config group for every size of group, which names its matrices.
@@ -186,8 +196,7 @@ void quantize_folder(const Checkpoint& checkpoint, const std::filesystem::path& 
     if (next < plan.size() && plan[next].tensor.name == tensor.name)
       works.push_back(quantize_work(plan[next++], quantizer));
     else
-      works.push_back(copy_work(tensor.name, tensor.shape,
-                                convert(checkpoint.find(tensor.name, tensor.rows(), tensor.columns()), kept)));
+      works.push_back(copy_work(tensor.name, tensor.shape, kept_rows(checkpoint, tensor)));
   }
   json config = to_json(checkpoint.config(), kept);
   config["quantization_config"] = quantization_json(plan, options);

@@ -15,7 +15,7 @@ using nlohmann::ordered_json;
 
 std::vector<int32_t> task_prompt_ids(const session::Session& loaded, const std::string& user_message) {
   session::TextRequest request;
-  if (loaded.chat_template())
+  if (loaded.has_chat_template())
     request.messages = ordered_json::array({{{"role", "user"}, {"content", user_message}}});
   else
     request.prompt = user_message;

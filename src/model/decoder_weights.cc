@@ -124,10 +124,13 @@ class Loader {
     std::vector<std::optional<checkpoint::StoredIntegers>> stored;
     stored.reserve(parts.size());
     for (const StoredPart& part : parts) stored.push_back(part.integers);
-    const Kept kept = choose_packing(choice_, role, checkpoint_.natural_dtype(), stored);
+    Kept kept = choose_packing(choice_, role, checkpoint_.natural_dtype(), stored);
     MatrixSource source;
     if (compute::is_integer(kept.packing)) {
       const bool same_order = have_same_order(parts);
+      // Rounded a second time, 4 bits would lose ten times what 8 do.
+      if (!same_order && choice_ == WeightChoice{})
+        kept = {.packing = compute::Packing::kInt8, .format = {.bits = 8, .group = 32}};
       for (const StoredPart& part : parts) source.parts.push_back({integers(part, kept.format, same_order), part.bias});
     } else {
       for (const StoredPart& part : parts)
@@ -174,7 +177,7 @@ class Loader {
   }
 
   // The stored integers where the format can hold them, else the nearest. Parts in different orders of columns share
-  // the natural one.
+  // the natural one, in which none of the stored groups is one.
   RowSourcePtr integers(const StoredPart& part, const QuantizedFormat& format, bool same_order) {
     if (const Integers stored = std::dynamic_pointer_cast<const QuantizedRowSource>(part.rows); stored && same_order)
       if (Integers wide = widen(stored, format)) return wide;

@@ -40,6 +40,8 @@ text::ChatSettings chat_settings_of(const checkpoint::Checkpoint& opened) {
   const checkpoint::EmbeddedVocabulary& v = *opened.vocabulary();
   settings.chat_template = v.chat_template;
   settings.source = fmt::format("tokenizer.chat_template of {}", opened.path().string());
+  settings.tool_template = v.tool_template;
+  settings.tool_source = fmt::format("tokenizer.chat_template.tool_use of {}", opened.path().string());
   const auto put = [&](const char* name, int32_t id) {
     if (id >= 0 && size_t(id) < v.tokens.size()) settings.special_tokens[name] = v.tokens[size_t(id)];
   };
@@ -158,6 +160,7 @@ checkpoint::TextFiles embedded_tokenizer_files(const checkpoint::Checkpoint& ope
        naming(opened.path().string(), [&] { return text::to_tokenizer_json(vocabulary_data(*opened.vocabulary())); })},
       {"tokenizer_config.json", config.dump(2) + "\n"}};
   if (!chat.chat_template.empty()) files.emplace_back("chat_template.jinja", chat.chat_template);
+  if (!chat.tool_template.empty()) files.emplace_back("additional_chat_templates/tool_use.jinja", chat.tool_template);
   return files;
 }
 
@@ -208,8 +211,6 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   } else if (!options.synthetic.empty() && opened.config().vocabulary_size >= text::kByteTokenizerTokens) {
     session->tokenizer_ = text::make_byte_tokenizer(opened.config().vocabulary_size);
   }
-  if (!session->chat_settings_.chat_template.empty())
-    session->chat_template_.emplace(session->chat_settings_.chat_template, session->chat_settings_.source);
 
   compute::MachineOptions machine_options;
   machine_options.threads = options.threads;
@@ -292,22 +293,25 @@ TextRequest Session::default_request() const {
   s.suppressed_ids = c.suppressed_ids;
   s.begin_suppressed_ids = c.begin_suppressed_ids;
   request.max_new_tokens = c.max_new_tokens;
+  request.max_length = c.max_length;
   request.min_new_tokens = c.min_new_tokens.value_or(0);
   request.stop = c.stop_strings;
   return request;
 }
 
 std::string Session::apply_template(const ordered_json& messages, const ordered_json& variables) const {
-  if (!chat_template_)
-    fail("{}: this model has no chat template (chat_template in tokenizer_config.json); give a raw prompt instead",
-         checkpoint_->path().empty() ? "--synthetic" : checkpoint_->path().string());
   ordered_json all = chat_settings_.variables();
   all["messages"] = messages;
   all["add_generation_prompt"] = true;
   for (const auto& [name, value] : variables.items()) all[name] = value;
-  if (chat_settings_.takes_tool_template(all))
-    return text::ChatTemplate(chat_settings_.tool_template, chat_settings_.tool_source).render(all);
-  return chat_template_->render(all);
+  const bool for_tools = chat_settings_.takes_tool_template(all);
+  if (!for_tools && !has_chat_template())
+    fail("{}: this model has no chat template (chat_template in tokenizer_config.json); give a raw prompt instead",
+         checkpoint_->path().empty() ? "--synthetic" : checkpoint_->path().string());
+  // Parsed here, not when the model is loaded: one that this engine cannot read is no reason to refuse other prompts.
+  return text::ChatTemplate(for_tools ? chat_settings_.tool_template : chat_settings_.chat_template,
+                            for_tools ? chat_settings_.tool_source : chat_settings_.source)
+      .render(all);
 }
 
 std::vector<int32_t> Session::prompt_ids(const TextRequest& request) const {
@@ -324,6 +328,17 @@ std::vector<int32_t> Session::prompt_ids(const TextRequest& request) const {
   return tokenizer_->encode(apply_template(*request.messages, request.template_variables), {.add_special = false});
 }
 
+// transformers' rule for its two limits, the second of which models bring in generation_config.json.
+std::optional<int64_t> limit_of(const TextRequest& request, int64_t prompt_tokens) {
+  if (request.max_new_tokens || !request.max_length) return request.max_new_tokens;
+  if (prompt_tokens >= *request.max_length)
+    fail(
+        "The prompt has {} tokens, and the model's max_length (generation_config.json) allows {} with the answer; say "
+        "how many new ones (max_new_tokens).",
+        prompt_tokens, *request.max_length);
+  return *request.max_length - prompt_tokens;
+}
+
 std::unique_ptr<Generation> Session::submit(TextRequest request) {
   std::unique_ptr<Generation> generation(new Generation);
   generation->prompt_ids_ = prompt_ids(request);
@@ -336,7 +351,7 @@ std::unique_ptr<Generation> Session::submit(TextRequest request) {
   engine::Request r;
   r.ids = generation->prompt_ids_;
   r.sampling = std::move(request.sampling);
-  r.max_new_tokens = request.max_new_tokens;
+  r.max_new_tokens = limit_of(request, int64_t(r.ids.size()));
   r.min_new_tokens = request.min_new_tokens;
   r.ignore_eos = request.ignore_eos;
   r.speculate = request.speculate;

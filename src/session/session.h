@@ -71,6 +71,7 @@ struct TextRequest {
   std::optional<std::vector<int32_t>> ids;
   engine::SamplingParameters sampling;
   std::optional<int64_t> max_new_tokens;
+  std::optional<int64_t> max_length;  // prompt and answer together, where max_new_tokens is not given
   int64_t min_new_tokens = 0;
   bool ignore_eos = false;
   std::vector<std::string> stop;
@@ -118,7 +119,7 @@ class Session {
 
   const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
   const text::Tokenizer* tokenizer() const { return tokenizer_.get(); }  // null: the folder has none
-  const text::ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
+  bool has_chat_template() const { return !chat_settings_.chat_template.empty(); }
   engine::Engine& engine() { return *engine_; }
   // What the matrices are kept as: "bf16", "int4, head int8"; and what that makes of activations.
   std::string packing_names() const { return engine_->decoder().weights().packing_names(); }
@@ -145,7 +146,6 @@ class Session {
   Session() = default;
   std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
-  std::optional<text::ChatTemplate> chat_template_;
   text::ChatSettings chat_settings_;
   std::unique_ptr<engine::Engine> engine_;
   std::optional<int64_t> context_;

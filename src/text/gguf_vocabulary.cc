@@ -77,6 +77,11 @@ struct NamedPreTokenizer {
   Scanner scanner;
   bool single_digits, ignore_merges, add_bos;
 };
+// Other names of the same rules in llama.cpp.
+constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
+    {"llama3", "llama-bpe"},  {"llama-v3", "llama-bpe"}, {"falcon3", "llama-bpe"},      {"falcon-h1", "llama-bpe"},
+    {"pixtral", "llama-bpe"}, {"lfm2", "llama-bpe"},     {"deepseek-r1-qwen", "qwen2"}, {"kormo", "qwen2"},
+};
 constexpr NamedPreTokenizer kPreTokenizers[] = {
     {"gpt-2", scan_gpt2, false, false, false},  {"llama-bpe", scan_llama3, false, true, true},
     {"qwen2", scan_qwen2, false, false, false}, {"tekken", scan_tekken, false, true, true},
@@ -104,12 +109,15 @@ void add_merges(const VocabularyData& data, TokenizerParts& parts) {
 }
 
 const NamedPreTokenizer& pre_tokenizer_of(const VocabularyData& data) {
+  std::string_view name = data.pre;
+  for (const auto& [other, known] : kOtherNames)
+    if (other == name) name = known;
   for (const NamedPreTokenizer& known : kPreTokenizers) {
-    if (known.name == data.pre) return known;
+    if (known.name == name) return known;
   }
   fail(
       "The GGUF vocabulary's pre-tokenizer '{}' (tokenizer.ggml.pre) is not supported; known are gpt-2, llama-bpe, "
-      "qwen2, tekken and smollm.",
+      "qwen2, tekken, smollm and other names of these rules. Take the model's folder, or its weights beside token ids.",
       data.pre);
 }
 

@@ -243,6 +243,28 @@ TEST_F(FolderTest, SpecialTokensComeFromTheConfigWhereTheOtherFileIsSilent) {
   EXPECT_THAT(error(), AllOf(HasSubstr("num_beams"), HasSubstr("generation_config.json")));
 }
 
+// transformers: generation_config.json alone where it is there, else what config.json has of it but old defaults.
+TEST_F(FolderTest, GenerationSettingsComeFromTheConfigWhereTheOtherFileIsMissing) {
+  folder_.write("model.safetensors", safetensors_of({"x.weight"}));
+  const auto write = [&](const char* settings) {
+    folder_.write("config.json",
+                  std::string(R"({"model_type": "llama", "num_hidden_layers": 2, "eos_token_id": 7)") + settings + "}");
+  };
+  write(R"(, "repetition_penalty": 1.5, "suppress_tokens": [43], "max_length": 20, "num_beams": 1, "top_k": 50)");
+  const GenerationConfig config = open()->generation_config();
+  EXPECT_EQ(config.repetition_penalty, 1.5);
+  EXPECT_EQ(config.suppressed_ids, std::vector<int32_t>{43});
+  EXPECT_EQ(config.max_length, std::nullopt);
+  EXPECT_EQ(config.eos_ids, std::vector<int32_t>{7});
+  write(R"(, "max_length": 21)");
+  EXPECT_EQ(open()->generation_config().max_length, 21);
+  write(R"(, "num_beams": 3, "repetition_penalty": 1.5)");
+  EXPECT_THAT(error(), AllOf(HasSubstr("config.json"), HasSubstr("num_beams is 3")));
+  folder_.write("generation_config.json", R"({"max_length": 20})");
+  EXPECT_EQ(open()->generation_config().repetition_penalty, std::nullopt);
+  EXPECT_EQ(open()->generation_config().max_length, 20);
+}
+
 TEST(TensorName, WrappersArePeeledOffAndBuffersLeftOut) {
   const std::string query = "model.layers.0.self_attn.q_proj.weight";
   EXPECT_EQ(canonical_tensor_name(query), query);

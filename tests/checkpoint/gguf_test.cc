@@ -15,6 +15,7 @@
 #include "base/half.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_rows.h"
+#include "tests/checkpoint/torch_file_builder.h"
 #include "tests/support/crc32.h"
 #include "tests/support/goldens.h"
 #include "tests/support/random.h"
@@ -232,6 +233,29 @@ std::vector<std::byte> with(std::vector<std::byte> bytes, std::string_view from,
   EXPECT_EQ(from.size(), to.size());
   std::memcpy(&*at, to.data(), to.size());
   return bytes;
+}
+
+TEST(GoldenGgufModels, TheEndOfAMessageEndsGenerationToo) {
+  const std::vector<std::byte> bytes =
+      with(read_bytes(golden("llama.gguf")), "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eom_token_id");
+  EXPECT_EQ(open_gguf(std::make_shared<MemoryAccess>(bytes, "eom.gguf"), "eom.gguf")->config().eos_ids,
+            (std::vector<int32_t>{5, 2}));  // the end of a turn, of a message
+}
+
+TEST(GoldenGgufModels, ATemplateForToolsIsKept) {
+  const auto text = [](const std::string& content) { return little_endian(content.size(), 8) + content; };
+  const std::string key = "tokenizer.chat_template", is_text = little_endian(8, 4), value = "{{ messages }}";
+  const std::string from = text(key) + is_text + text(value);
+  // 32 bytes longer, so that the tensors' data stay aligned.
+  const std::string to = text(key + ".tool_use") + is_text + text(value + std::string(23, ' '));
+  std::vector<std::byte> bytes = read_bytes(golden("llama.gguf"));
+  const auto old = std::as_bytes(std::span(from)), changed = std::as_bytes(std::span(to));
+  const auto found = std::search(bytes.begin(), bytes.end(), old.begin(), old.end());
+  ASSERT_NE(found, bytes.end());
+  bytes.insert(bytes.erase(found, found + std::ptrdiff_t(old.size())), changed.begin(), changed.end());
+  const auto opened = open_gguf(std::make_shared<MemoryAccess>(bytes, "tools.gguf"), "tools.gguf");
+  EXPECT_EQ(opened->vocabulary()->tool_template.find(value), 0u);
+  EXPECT_EQ(opened->vocabulary()->chat_template, "");
 }
 
 TEST(GgufDamage, WhatIsNotSupportedIsNamed) {

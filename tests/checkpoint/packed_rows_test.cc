@@ -325,6 +325,39 @@ TEST(PackedRows, GroupsThatCannotBeAreRefused) {
   EXPECT_TRUE(source->input_order().empty());
 }
 
+// Wrong weights otherwise: columns would be taken with their neighbours' scales.
+TEST(PackedRows, AnOrderOfColumnsIsThereWhereTheConfigurationSaysSo) {
+  test::Random random(6);
+  Store store;
+  Matrix m(random, 4, true, true, false);
+  while (m.groups < 2) m = Matrix(random, 4, true, true, false);
+  const auto error_of = [&](const QuantizedParts& parts, const QuantizationConfig& config) {
+    return test::error_text([&] { make_packed_rows("w", parts, config, m.rows, m.columns); });
+  };
+  QuantizationConfig gptq{.method = QuantizationMethod::kGptq, .bits = 4, .group = m.group, .ordered = true};
+  Matrix zero = m;
+  zero.group_of.assign(size_t(m.columns), 0);
+  EXPECT_EQ(error_of(gptq_parts(store, m, false, true), gptq), "");
+  for (const QuantizedParts& parts : {gptq_parts(store, m, false, false), gptq_parts(store, zero, false, true)}) {
+    const std::string error = error_of(parts, gptq);
+    EXPECT_NE(error.find("(g_idx)"), std::string::npos) << error;
+    EXPECT_NE(error.find("desc_act: true"), std::string::npos) << error;
+  }
+  gptq.ordered = false;
+  EXPECT_EQ(error_of(gptq_parts(store, m, false, false), gptq), "");
+
+  QuantizationConfig compressed{.schemes = {{m.bits, m.group, true, true}}};
+  QuantizedParts parts = compressed_parts(store, m, true);
+  EXPECT_NE(error_of(parts, compressed).find("actorder: group"), std::string::npos);
+  parts.groups = store.add("weight_g_idx", "I32", {m.columns}, std::vector<int32_t>(size_t(m.columns), -1));
+  EXPECT_NE(error_of(parts, compressed).find("weight_g_idx"), std::string::npos);
+  parts.groups = store.add("weight_g_idx", "I32", {m.columns}, m.group_of);
+  EXPECT_EQ(error_of(parts, compressed), "");
+  parts.groups = nullptr;
+  compressed.schemes[0].ordered = false;
+  EXPECT_EQ(error_of(parts, compressed), "");
+}
+
 TEST(QuantizationConfig, RefusesByName) {
   using nlohmann::json;
   const auto refusal = [](const json& object) {
@@ -342,15 +375,28 @@ TEST(QuantizationConfig, RefusesByName) {
     return object;
   };
   const std::string group = "/config_groups/group_0";
+  const std::string actorder = group + "/weights/actorder";
+  // What writers leave, or say of what the tensors tell.
+  EXPECT_EQ(refusal(changed(awq, "/zero_point", false)), "");
+  EXPECT_EQ(refusal(changed(compressed, "/quantization_status", "frozen")), "");
+  EXPECT_EQ(refusal(changed(gptq, "/dynamic", {{"-:.*lm_head.*", json::object()}})), "");
+  const auto parsed = [](const json& object) { return parse_quantization_config(object, "config.json"); };
+  EXPECT_TRUE(parsed(gptq).ordered);
+  EXPECT_FALSE(parsed(changed(gptq, "/desc_act", false)).ordered);
+  EXPECT_FALSE(parsed(compressed).schemes.at(0).ordered);
+  for (const json& order : {json(true), json("group"), json("weight"), json(nullptr)})
+    EXPECT_EQ(parsed(changed(compressed, actorder.c_str(), order)).schemes.at(0).ordered,
+              order == true || order == "group");
   const std::vector<std::pair<json, const char*>> bad = {
       {changed(gptq, "/bits", 3), "bits is 3"},
       {changed(gptq, "/bits", nullptr), "bits is null"},
       {changed(gptq, "/group_size", 20), "group_size is 20"},
       {changed(gptq, "/checkpoint_format", "marlin"), "checkpoint_format"},
       {changed(gptq, "/dynamic", {{"x", {{"bits", 8}}}}), "dynamic"},
+      {changed(gptq, "/dynamic", {{"-:x", json::object()}, {"+:y", {{"bits", 8}}}}), "dynamic"},
+      {changed(compressed, "/quantization_status", "initialized"), "quantization_status"},
       {changed(gptq, "/sym", "yes"), "sym"},
       {changed(awq, "/version", "gemv"), "version"},
-      {changed(awq, "/zero_point", false), "zero_point"},
       {changed(awq, "/bits", 8), "bits is 8"},
       {changed(compressed, "/format", "float-quantized"), "format"},
       {changed(compressed, "/kv_cache_scheme", {{"num_bits", 8}}), "kv_cache_scheme"},

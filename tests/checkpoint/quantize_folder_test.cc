@@ -93,6 +93,73 @@ TEST(QuantizeFolder, NothingIsLeftOfAFailedRun) {
   EXPECT_TRUE(std::filesystem::is_empty(place.path()));
 }
 
+// One matrix, norm or table of a synthetic model with another value in it.
+class Changed final : public Checkpoint {
+ public:
+  Changed(std::string name, float value) : name_(std::move(name)), value_(value) {
+    path_ = model_->path();
+    container_ = model_->container();
+    config_ = model_->config();
+    generation_config_ = model_->generation_config();
+    generation_config_.stop_strings = {"Paris", "\n"};
+    natural_dtype_ = DType::kF16;
+  }
+  const std::vector<TensorInfo>& tensors() const override { return model_->tensors(); }
+  RowSourcePtr find(std::string_view name, int64_t rows, int64_t columns) const override {
+    const RowSourcePtr source = convert(model_->find(name, rows, columns), DType::kF32);
+    if (name != name_) return source;
+    std::vector<float> values(size_t(rows * columns));
+    source->read_rows(0, rows, values.data());
+    values.back() = value_;
+    return std::make_shared<Rows>(rows, columns, std::move(values));
+  }
+
+ private:
+  class Rows final : public RowSource {
+   public:
+    Rows(int64_t rows, int64_t columns, std::vector<float> values)
+        : RowSource(rows, columns, DType::kF32), values_(std::move(values)) {}
+    void read_rows(int64_t begin, int64_t end, void* out) const override {
+      std::memcpy(out, values_.data() + begin * columns(), size_t((end - begin) * row_bytes()));
+    }
+
+   private:
+    std::vector<float> values_;
+  };
+
+  std::unique_ptr<Checkpoint> model_ = make_synthetic(parse_synthetic(kSpec));
+  std::string name_;
+  float value_;
+};
+
+// A folder that was written opens, and holds what the model does: norms in their own type, settings, or nothing.
+TEST(QuantizeFolder, ValuesThatDoNotFitAreRefusedAndNormsKeepTheirs) {
+  const std::string down = "model.layers.0.mlp.down_proj.weight", norm = "model.layers.0.input_layernorm.weight";
+  for (const bool asymmetric : {false, true})
+    for (const int bits : {4, 8}) {
+      const Changed model(down, 1e8f);
+      const test::TemporaryFolder place;
+      const std::string error = test::error_text([&] {
+        quantize_folder(model, place.path() / "out", {.bits = bits, .asymmetric = asymmetric},
+                        *make_nearest_quantizer(model), {});
+      });
+      EXPECT_NE(error.find(down + ": row "), std::string::npos) << error;
+      EXPECT_TRUE(std::filesystem::is_empty(place.path()));
+    }
+  const test::TemporaryFolder place;
+  const Changed table("model.embed_tokens.weight", 1e6f), large_norm(norm, 100000.5f);
+  EXPECT_NE(test::error_text([&] {
+              quantize_folder(table, place.path() / "out", {}, *make_nearest_quantizer(table), {});
+            }).find("F16 ends at 65504"),
+            std::string::npos);
+  quantize_folder(large_norm, place.path() / "out", {}, *make_nearest_quantizer(large_norm), {});
+  const auto written = open_checkpoint(place.path() / "out");
+  std::vector<float> values(size_t(written->config().hidden_size));
+  read_rows_f32(*written->find(norm, 1, int64_t(values.size())), 0, 1, values.data());
+  EXPECT_EQ(values.back(), 100000.5f);
+  EXPECT_EQ(written->generation_config().stop_strings, (std::vector<std::string>{"Paris", "\n"}));
+}
+
 // Outputs' error of rounded weights: sum over inputs x of |x (W - Q)|^2.
 double output_error(const std::vector<float>& x, int64_t tokens, const std::vector<float>& w,
                     const std::vector<float>& q, int64_t rows, int64_t columns) {

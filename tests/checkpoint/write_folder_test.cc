@@ -107,6 +107,35 @@ TEST_F(WriteFolder, NothingIsOverwritten) {
   EXPECT_THROW(write_folder(*model, base_ / "none", DType::kF32, 0, {}), Error);
 }
 
+// The folder in which the work is done is cleared first: only what a run that was killed can have left there.
+TEST_F(WriteFolder, WhatSomebodyElsePutInThePartialFolderIsNotRemoved) {
+  const auto model = make_synthetic(parse_synthetic("tiny"));
+  const fs::path partial = folder_.string() + ".partial", precious = base_ / "precious";
+  fs::create_directories(partial);
+  std::ofstream(partial / "thesis.txt") << "keep";
+  const auto error = [&] { return test::error_text([&] { write_folder(*model, folder_, DType::kF32, 1 << 20, {}); }); };
+  EXPECT_THAT(error(), testing::HasSubstr("model.partial: is there already and holds thesis.txt"));
+  EXPECT_EQ(read_text_file(partial / "thesis.txt"), "keep");
+  fs::remove_all(partial);
+  write_folder(*model, partial, DType::kF32, 1 << 20, {});  // a whole model of that name
+  EXPECT_THAT(error(), testing::HasSubstr("holds config.json"));
+  expect_same(*model, *open_checkpoint(partial), DType::kF32);
+  fs::remove_all(partial);
+  fs::create_directories(precious);
+  fs::create_directory_symlink(precious, partial);
+  EXPECT_THAT(error(), testing::HasSubstr("is no folder"));
+  EXPECT_TRUE(fs::is_symlink(partial));
+  EXPECT_FALSE(fs::exists(folder_));
+}
+
+TEST_F(WriteFolder, AFolderBesideALinksTargetIsThere) {
+  const auto model = make_synthetic(parse_synthetic("tiny"));
+  fs::create_directories(base_ / "far" / "away");
+  fs::create_directory_symlink(base_ / "far" / "away", base_ / "link");
+  write_folder(*model, base_ / "link" / ".." / "out", DType::kF32, 1 << 20, {});
+  expect_same(*model, *open_checkpoint(base_ / "far" / "out"), DType::kF32);
+}
+
 TEST_F(WriteFolder, ALinkToAnEmptyFolderStaysOneAndOneToNothingIsRefusedFirst) {
   const auto model = make_synthetic(parse_synthetic("tiny"));
   fs::create_directories(base_ / "disk" / "real");

@@ -6,6 +6,8 @@
 
 #include <cstring>
 #include <map>
+#include <numeric>
+#include <set>
 
 #include "base/error.h"
 #include "checkpoint/decoder_tensors.h"
@@ -62,11 +64,40 @@ class MemoryCheckpoint final : public checkpoint::Checkpoint {
     if (found == values_.end()) fail("memory: there is no tensor {}", name);
     if (int64_t(found->second.size()) != rows * columns)
       fail("memory: the tensor {} is not {} x {}", name, rows, columns);
-    return std::make_shared<FloatRows>(rows, columns, found->second);
+    const auto source = std::make_shared<FloatRows>(rows, columns, found->second);
+    const auto order = orders_.find(std::string(name));
+    if (order == orders_.end()) return source;
+    return std::make_shared<OrderedRows>(quantize(source, kStored), order->second);
+  }
+
+  // From now on its integers are stored with columns in this order.
+  void store_ordered(const std::string& name, std::vector<int32_t> order) {
+    orders_[name] = std::move(order);
+    for (checkpoint::TensorInfo& info : tensors_)
+      if (info.name == name) info.stored_type = "GPTQ", info.integers = {kStored, true};
   }
 
  private:
+  static constexpr QuantizedFormat kStored = {.bits = 4, .group = 32};
+
+  class OrderedRows final : public QuantizedRowSource {
+   public:
+    OrderedRows(std::shared_ptr<const QuantizedRowSource> source, std::vector<int32_t> order)
+        : QuantizedRowSource(source->rows(), source->columns(), source->format()),
+          source_(std::move(source)),
+          order_(std::move(order)) {}
+    void read_quantized(int64_t begin, int64_t end, const QuantizedRows& out) const override {
+      source_->read_quantized(begin, end, out);
+    }
+    std::span<const int32_t> input_order() const override { return order_; }
+
+   private:
+    std::shared_ptr<const QuantizedRowSource> source_;
+    std::vector<int32_t> order_;
+  };
+
   std::map<std::string, std::vector<float>> values_;
+  std::map<std::string, std::vector<int32_t>> orders_;
   std::vector<checkpoint::TensorInfo> tensors_;
 };
 
@@ -161,6 +192,25 @@ TEST(DecoderWeights, ATensorWithValuesTooLargeForItsPackingIsNamed) {
   EXPECT_EQ(error_of(checkpoint, {{}, QuantizedFormat()}),
             "Row 3 of model.layers.1.mlp.up_proj.weight has values that are not numbers or too large to be kept as "
             "int8; use --dtype f32.");
+}
+
+// Parts that share no order of columns are rounded again: to 8 bits, of which it takes little, never to the 4 they had.
+TEST(DecoderWeights, PartsInDifferentOrdersOfColumnsAreKeptIn8Bits) {
+  ModelConfig config = small_config();
+  config.hidden_size = 64;
+  std::vector<int32_t> forward(64);
+  std::iota(forward.begin(), forward.end(), 0);
+  std::vector<int32_t> backward(forward.rbegin(), forward.rend());
+  for (const bool same : {true, false}) {
+    MemoryCheckpoint checkpoint(config);
+    for (const char* part : {"q", "k", "v"})
+      checkpoint.store_ordered(fmt::format("model.layers.0.self_attn.{}_proj.weight", part),
+                               same || *part != 'k' ? backward : forward);
+    const auto machine = compute::make_reference();
+    const DecoderWeights weights = load_decoder_weights(checkpoint, *machine, {}, {});
+    EXPECT_EQ(weights.layers.at(0).qkv->packing, same ? compute::Packing::kInt4 : compute::Packing::kInt8);
+    EXPECT_EQ(weights.rounded, same ? std::set<std::string>() : std::set<std::string>{"GPTQ to int8-g32"});
+  }
 }
 
 TEST(DecoderWeights, ATensorThatDoesNotBelongIsNamed) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/support/error_text.h"
 
 namespace updraft::session {
 namespace {
@@ -92,6 +93,17 @@ TEST(Session, ADroppedGenerationLeavesTheOthersTheirWork) {
   EXPECT_EQ(session->engine().statistics().rows, 0) << "a step was computed for the other one";
   while (!kept->finished()) session->engine().step();
   EXPECT_EQ(kept->take().answer.ids.size(), 4u);
+}
+
+TEST(Session, MaxLengthCountsThePromptWhereNewTokensAreNotLimited) {
+  const auto session = Session::load(small_steps());
+  TextRequest request = request_of({1, 2, 3});
+  request.max_length = 5;
+  EXPECT_EQ(session->generate(request).answer.ids.size(), 4u);
+  request.max_new_tokens.reset();
+  EXPECT_EQ(session->generate(request).answer.ids.size(), 2u);
+  request.max_length = 3;
+  EXPECT_NE(test::error_text([&] { session->generate(request); }).find("max_length"), std::string::npos);
 }
 
 std::string refusal(const LoadOptions& options) {
