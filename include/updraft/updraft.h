@@ -38,7 +38,7 @@ struct GenerateOptions {
   std::optional<double> temperature;  // turns sampling on; 0: greedy
   std::optional<int64_t> top_k;
   std::optional<double> top_p, min_p, repetition_penalty;
-  std::optional<uint64_t> seed;   // same seed, same text
+  std::optional<uint64_t> seed;   // same seed, same text; none: a fresh one, where sampling is on
   std::vector<std::string> stop;  // the text ends before the first of these
   bool ignore_eos = false;
   std::function<bool(std::string_view)> on_text;  // certain text as it comes; false stops

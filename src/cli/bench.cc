@@ -12,6 +12,7 @@
 #include "base/system_memory.h"
 #include "cli/bench_options.h"
 #include "cli/environment.h"
+#include "cli/hub_options.h"
 #include "cli/terminal.h"
 #include "measure/bench_estimate.h"
 #include "measure/compare.h"
@@ -60,7 +61,7 @@ double largest_fraction(const ordered_json& tasks, const ordered_json& sweep) {
 // Before anything that takes long; the bandwidth it needs is that of a second's look.
 void announce_duration(const BenchOptions& options, const session::LoadOptions& load) {
   if (load.device != "cpu") {
-    fmt::print(stderr, "How long this takes with --device {} is not estimated.\n", load.device);
+    say_error("How long this takes with --device {} is not estimated.\n", load.device);
     return;
   }
   const measure::BenchWork work{options.no_tasks ? 0 : measure::task_count(options.protocol), options.protocol,
@@ -68,10 +69,9 @@ void announce_duration(const BenchOptions& options, const session::LoadOptions& 
   const session::MemoryPlan plan = session::plan_memory(load, 0);
   const int64_t quick_bytes = std::max(int64_t(256) << 20, 2 * last_level_cache_bytes());
   const compute::ReadBandwidth look = compute::probe_read_bandwidth(options.model.threads, {}, quick_bytes);
-  fmt::print(stderr,
-             "This takes about {}: an estimate from {} of weights a step and a quick look at the memory ({}/s).\n",
-             human_duration(std::max(1.0, measure::estimate_seconds(work, plan, look))),
-             human_bytes(double(plan.streamed_bytes)), human_bytes(look.bytes_per_second));
+  say_error("This takes about {}: an estimate from {} of weights a step and a quick look at the memory ({}/s).\n",
+            human_duration(std::max(1.0, measure::estimate_seconds(work, plan, look))),
+            human_bytes(double(plan.streamed_bytes)), human_bytes(look.bytes_per_second));
 }
 
 ordered_json measure_model(const BenchOptions& options) {
@@ -90,6 +90,10 @@ ordered_json measure_model(const BenchOptions& options) {
   const compute::ReadBandwidth before = probe(options, true);
   const bool probe_counted = !reset_peak_resident();  // what was probed is not the model's
   const auto loaded = load_session(load, false);
+  const int64_t own_context = loaded->checkpoint().config().max_context;
+  if (const std::string longest = beyond_context(options.sweep, own_context); !longest.empty())
+    say_error("Beyond the model's own context of {} tokens: {}. Only the speed means something there.\n", own_context,
+              longest);
 
   ordered_json record = {{"schema", measure::kRunRecordSchema},
                          {"created", measure::utc_now()},
@@ -106,7 +110,7 @@ ordered_json measure_model(const BenchOptions& options) {
     measure::LocalTarget target(*loaded, interrupted());
     tasks = measure::run_protocol(target, options.protocol, show, [] { return !interrupted(); });
   }
-  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty() || !options.sweep.rows.empty())
+  if (has_sweep(options.sweep))
     sweep = measure::run_sweep(*loaded, options.sweep, before.bytes_per_second, show, interrupted());
   bar.finish();
   record["memory"] = measure::memory_facts(*loaded);
@@ -139,16 +143,11 @@ ordered_json measure_model(const BenchOptions& options) {
 // The same tasks through a server's door. What only a session in this process can tell (bandwidth, memory, hashes of
 // logits) is not in the record.
 ordered_json measure_endpoint(const BenchOptions& options) {
-  if (!options.model.model.empty() || !options.model.synthetic.empty())
-    fail("--against measures the server's model: leave MODEL and --synthetic out (--model names one of the server's)");
-  if (!options.sweep.prompts.empty() || !options.sweep.batches.empty() || !options.sweep.rows.empty() ||
-      options.no_tasks || options.protocol.speculate)
+  if (has_sweep(options.sweep) || options.no_tasks || options.protocol.speculate)
     fail(
-        "--against runs the tasks; sweeps (--prompt, --depth, --batch, --rows, --no-tasks) and --speculate need a "
-        "model "
-        "in this process");
+        "--replay: this record cannot be run again: sweeps and speculation need a model in this process, not a server");
   OpenAiTarget target(options.against, interrupted());
-  fmt::print(stderr, "{} of {}\n", target.endpoint().model, target.endpoint().url);
+  say_error("{} of {}\n", target.endpoint().model, target.endpoint().url);
   BenchOptions used = options;
   used.against.model = target.endpoint().model;
   ordered_json record = {{"schema", measure::kRunRecordSchema}, {"created", measure::utc_now()},
@@ -168,36 +167,62 @@ ordered_json measure_endpoint(const BenchOptions& options) {
   return record;
 }
 
+constexpr auto kReplace = ordered_json::error_handler_t::replace;
+
 std::string formatted(const ordered_json& record, const BenchOptions& options) {
-  if (options.format == "json") return record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  if (options.format == "json") return record.dump(2, ' ', false, kReplace) + "\n";
   if (options.format == "csv") return measure::csv_report(record);
   if (options.format == "markdown") return measure::markdown_report(record, language_of(options));
   if (options.format == "html") return measure::html_report(record, language_of(options));
   return measure::terminal_report(record, language_of(options));
 }
 
-void give_out(const ordered_json& record, const BenchOptions& options) {
-  const std::string text = formatted(record, options);
-  if (options.output.empty())
+void give_out_text(const std::string& text, const std::string& output) {
+  if (output.empty())
     fmt::print("{}", text);
   else
-    write_text_file(options.output, text);
-  if (!options.html.empty()) write_text_file(options.html, measure::html_report(record, language_of(options)));
-  if (!options.record.empty())
-    write_text_file(options.record, record.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
-  std::fflush(stdout);  // the table stands whole before what follows it, also where both go to one file
-  for (const std::string& path : {options.output, options.html, options.record})
-    if (!path.empty()) fmt::print(stderr, "wrote {}\n", path);
+    write_text_file(output, text);
 }
 
-int run_compare(const ordered_json& a, const ordered_json& b, double fail_below) {
-  const measure::Comparison comparison = measure::compare_records(a, b);
-  fmt::print("{}", measure::comparison_text(comparison));
+void give_out(const ordered_json& record, const BenchOptions& options) {
+  give_out_text(formatted(record, options), options.output);
+  if (!options.html.empty()) write_text_file(options.html, measure::html_report(record, language_of(options)));
+  if (!options.record.empty()) write_text_file(options.record, record.dump(2, ' ', false, kReplace) + "\n");
+  std::fflush(stdout);  // the table stands whole before what follows it, also where both go to one file
+  for (const std::string& path : {options.output, options.html, options.record})
+    if (!path.empty()) say_error("wrote {}\n", path);
+}
+
+int exit_code_of(const measure::Comparison& comparison, double fail_below) {
   if (fail_below > 0 && measure::has_regression(comparison, fail_below)) {
-    fmt::print(stderr, "regression: B is slower than {} of A with 95 % confidence\n", fail_below);
+    say_error("regression: B is slower than {} of A with 95 % confidence\n", fail_below);
     return kRegression;
   }
   return kSuccess;
+}
+
+int compare_files(const BenchOptions& options) {
+  if (!options.output.empty()) refuse_unwritable(options.output);
+  const ordered_json a = measure::read_run_record(options.compare[0]);
+  const measure::Comparison comparison = measure::compare_records(a, measure::read_run_record(options.compare[1]));
+  const std::string text = options.format == "json"
+                               ? measure::comparison_json(comparison).dump(2, ' ', false, kReplace) + "\n"
+                               : measure::comparison_text(comparison, language_of(options));
+  give_out_text(text, options.output);
+  if (!options.output.empty()) say_error("wrote {}\n", options.output);
+  return exit_code_of(comparison, options.fail_below);
+}
+
+int compare_with_replayed(const ordered_json& replayed, const ordered_json& record, const BenchOptions& options) {
+  const measure::Comparison comparison = measure::compare_records(replayed, record);
+  // Where standard output is JSON, CSV, ... a table behind it would break it.
+  const bool taken = options.format != "table" && options.output.empty();
+  const std::string text = measure::comparison_text(comparison, language_of(options));
+  if (taken)
+    say_error("{}", text);
+  else
+    fmt::print("{}", text);
+  return exit_code_of(comparison, options.fail_below);
 }
 
 // More than the machine can read: all probes were disturbed. The result is shown, and is an error.
@@ -211,18 +236,14 @@ void refuse_impossible(const ordered_json& record) {
         fraction);
 }
 
-int run(BenchOptions options) {
-  if (!options.compare.empty()) {
-    const ordered_json a = measure::read_run_record(options.compare[0]);
-    return run_compare(a, measure::read_run_record(options.compare[1]), options.fail_below);
-  }
+int run(const CLI::App& command, BenchOptions options) {
+  if (!options.compare.empty()) return compare_files(options);
   ordered_json replayed;
   if (!options.replay.empty()) {
     replayed = measure::read_run_record(options.replay);
     restore(replayed, options);
   }
-  if (options.quick)
-    options.protocol.warmup_runs = 1, options.protocol.timed_runs = 2, options.protocol.max_new_tokens = 32;
+  apply_quick(command, options);
   for (const std::string& path : {options.output, options.html, options.record})
     if (!path.empty()) refuse_unwritable(path);
   if (options.real_fill) options.sweep.synthetic_fill = false;
@@ -231,7 +252,7 @@ int run(BenchOptions options) {
   give_out(record, options);
   if (interrupted()) return kInterrupted;
   refuse_impossible(record);
-  return replayed.is_null() ? int(kSuccess) : run_compare(replayed, record, options.fail_below);
+  return replayed.is_null() ? int(kSuccess) : compare_with_replayed(replayed, record, options);
 }
 
 }  // namespace
@@ -253,24 +274,29 @@ void add_bench(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(kNewTokens.least, kNewTokens.most));
   command->add_flag("--stop-at-eos", o.protocol.stop_at_eos,
                     "Let end-of-sequence end a run, as the article did (default: never chosen)");
-  command->add_flag("--quick", o.quick, "1 + 2 runs of 32 tokens");
+  command->add_flag("--quick", o.quick, "1 + 2 runs of 32 tokens, where no other flag says otherwise");
   command
       ->add_option("--tasks", o.protocol.tasks,
                    "Only these: chinese_qa, english_qa, code, logic, long_context; and edit, which "
                    "only runs when it is named")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_flag("--no-tasks", o.no_tasks, "Only the sweep");
   command->add_option("--prompt", o.sweep.prompts, "Sweep: prefill of so many tokens, e.g. 256,1024")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(kPromptTokens.least, kPromptTokens.most));
   command->add_option("--depth", o.sweep.depths, "Sweep: decode at these context depths, e.g. 0,4096")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(kDepth.least, kDepth.most));
   command->add_option("--batch", o.sweep.batches, "Sweep: sequences decoding together, e.g. 1,4,16")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(kSequences.least, kSequences.most));
   command->add_option("--rows", o.sweep.rows, "Sweep: time of one step of so many rows beside one row, e.g. 2,4,8,16")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(kRows.least, kRows.most));
   command->add_flag("--speculate,!--no-speculate", o.protocol.speculate,
                     "Run each task twice in turn, plain and speculating: what was proposed and accepted, and how much "
@@ -294,7 +320,10 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_option("--lang", o.language, "Language of the report: en, zh (default: the system's)")
       ->check(CLI::IsMember({"en", "zh"}));
   command->add_option("--replay", o.replay, "Run what this record ran, and compare");
-  command->add_option("--compare", o.compare, "Compare two run records: ratios with confidence intervals")->expected(2);
+  command
+      ->add_option("--compare", o.compare,
+                   "Compare two run records: ratios with confidence intervals (as a table, or --format json)")
+      ->expected(2);
   command->add_option("--fail-below", o.fail_below,
                       "With --compare or --replay: exit code 4 when B is slower than this ratio with 95 % confidence");
   command->add_option("--against", o.against.url,
@@ -308,19 +337,15 @@ void add_bench(CLI::App& app, int& exit_code) {
       "  updraft bench --synthetic mistral-7b:layers=4 --no-tasks --rows 2,4,8,16\n"
       "  updraft bench ./model --record a.json; updraft bench --replay a.json --fail-below 0.95\n"
       "  updraft bench --against http://localhost:8000/v1 --model mistral --record server.json");
-  command->callback([options, command, &exit_code] {
-    const BenchOptions& given = *options;
+  // In place of ModelOptions' own: what is refused is refused before a model is pulled.
+  command->parse_complete_callback([options, command] {
     measure::SweepOptions& sweep = options->sweep;
-    if (!given.replay.empty()) refuse_flags_beside_replay(*command);
-    if (given.fail_below > 0 && given.replay.empty() && given.compare.empty())
-      throw CLI::ValidationError("--fail-below belongs to --replay or --compare");
     if (command->count("--depth") > 0 && sweep.batches.empty() && sweep.rows.empty()) sweep.batches = {1};
-    if (given.no_tasks && given.compare.empty() && sweep.prompts.empty() && sweep.batches.empty() && sweep.rows.empty())
-      throw CLI::ValidationError("--no-tasks leaves nothing to measure: give --prompt, --batch, --depth or --rows");
-    if (given.no_tasks && given.protocol.speculate)
-      throw CLI::ValidationError("--speculate measures the tasks, which --no-tasks leaves out: give one of the two");
-    exit_code = run(*options);
+    check_usage(*command, *options);
+    ModelOptions& model = options->model;
+    if (model.synthetic.empty() && !model.model.empty()) model.model = resolve_model(model.model, model.offline);
   });
+  command->callback([options, command, &exit_code] { exit_code = run(*command, *options); });
 }
 
 }  // namespace updraft::cli

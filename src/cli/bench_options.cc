@@ -1,11 +1,13 @@
 #include "cli/bench_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 
@@ -62,10 +64,43 @@ void take(const ordered_json& object, const char* key, Limits limits, std::vecto
   for (const int64_t number : numbers) check_within(key, limits, number);
 }
 
+// The names without their dashes. Throws CLI::ValidationError that says `why` and names every other flag that was
+// given.
+void refuse_all_but(const CLI::App& command, std::initializer_list<std::string_view> used, std::string_view why) {
+  std::vector<std::string> others;
+  for (const CLI::Option* option : command.get_options())
+    if (option->count() > 0 && std::none_of(used.begin(), used.end(), [&](std::string_view name) {
+          return option->check_lname(std::string(name));
+        }))
+      others.push_back(option->get_name());
+  if (!others.empty()) throw CLI::ValidationError(fmt::format("{}: leave {} out", why, fmt::join(others, ", ")));
+}
+
+// The one that is written later would take the other's place. What is no file (/dev/null) may be named twice.
+void refuse_one_file_twice(const std::vector<std::pair<const char*, std::string>>& files) {
+  namespace fs = std::filesystem;
+  const auto place = [](const std::string& path) {
+    std::error_code error;
+    const fs::path whole = fs::weakly_canonical(path, error);
+    return error ? fs::path(path) : whole;
+  };
+  for (size_t i = 0; i < files.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      const auto& [first, path] = files[j];
+      std::error_code error;
+      const bool special = fs::exists(path, error) && !fs::is_regular_file(path, error);
+      if (!path.empty() && !files[i].second.empty() && !special && place(path) == place(files[i].second))
+        throw CLI::ValidationError(
+            fmt::format("{} and {} name the same file, {}: give each its own", first, files[i].first, path));
+    }
+}
+
 }  // namespace
 
 ordered_json flags_json(const BenchOptions& options) {
   const ModelOptions& m = options.model;
+  // How a server loaded its model is not this run's choice.
+  if (!options.against.url.empty()) return {{"against", options.against.url}, {"against_model", options.against.model}};
   return {{"against", options.against.url},
           {"against_model", options.against.model},
           {"no_probe", options.no_probe},
@@ -115,17 +150,19 @@ void restore(const ordered_json& record, BenchOptions& options) {
   }
   if (protocol.contains("speculate")) take(protocol, "speculate", options.protocol.speculate);
   if (sweep.contains("rows")) take(sweep, "rows", kRows, options.sweep.rows);
-  ModelOptions& m = options.model;
-  take(flags, "model", m.model);
-  take(flags, "synthetic", m.synthetic);
-  take(flags, "synthetic_seed", m.synthetic_seed);
-  take(flags, "device", m.device);
-  take(flags, "instruction_set", m.instruction_set);
-  take(flags, "threads", {0, kMostThreads}, m.threads);
-  take(flags, "exact", m.exact);
-  take(flags, "dtype", m.dtype);
-  take(flags, "kv_dtype", m.kv_dtype);
-  take(flags, "context", {0, INT64_MAX}, m.context);
+  if (options.against.url.empty()) {
+    ModelOptions& m = options.model;
+    take(flags, "model", m.model);
+    take(flags, "synthetic", m.synthetic);
+    take(flags, "synthetic_seed", m.synthetic_seed);
+    take(flags, "device", m.device);
+    take(flags, "instruction_set", m.instruction_set);
+    take(flags, "threads", {0, kMostThreads}, m.threads);
+    take(flags, "exact", m.exact);
+    take(flags, "dtype", m.dtype);
+    take(flags, "kv_dtype", m.kv_dtype);
+    take(flags, "context", {0, INT64_MAX}, m.context);
+  }
   take(protocol, "no_tasks", options.no_tasks);
   take(protocol, "tasks", options.protocol.tasks);
   take(protocol, "warmup_runs", kWarmupRuns, options.protocol.warmup_runs);
@@ -141,14 +178,62 @@ void restore(const ordered_json& record, BenchOptions& options) {
   take(sweep, "seed", options.sweep.seed);
 }
 
-void refuse_flags_beside_replay(const CLI::App& command) {
-  constexpr std::string_view kFree[] = {"replay", "quick",  "no-probe", "format",     "output",
-                                        "html",   "record", "lang",     "fail-below", "api-key"};
-  for (const CLI::Option* option : command.get_options())
-    if (option->count() > 0 && std::none_of(std::begin(kFree), std::end(kFree), [&](std::string_view name) {
-          return option->check_lname(std::string(name));
-        }))
-      throw CLI::ValidationError(fmt::format("--replay runs what the record ran: leave {} out", option->get_name()));
+void check_usage(const CLI::App& command, const BenchOptions& options) {
+  const auto given = [&](const char* flag) { return command.count(flag) > 0; };
+  if (given("--replay"))
+    refuse_all_but(
+        command, {"replay", "quick", "no-probe", "format", "output", "html", "record", "lang", "fail-below", "api-key"},
+        "--replay runs what the record ran");
+  if (given("--compare")) {
+    refuse_all_but(command, {"compare", "fail-below", "format", "output", "lang"},
+                   "--compare reads two run records and measures nothing");
+    if (options.format != "table" && options.format != "json")
+      throw CLI::ValidationError(fmt::format("--compare gives table or json: leave --format {} out", options.format));
+  }
+  if (given("--against"))
+    refuse_all_but(command,
+                   {"against", "model", "api-key", "warmup", "runs", "max-new-tokens", "stop-at-eos", "quick", "tasks",
+                    "format", "output", "html", "record", "lang", "fail-below"},
+                   "--against runs the tasks on a server's model, as the server loaded it");
+  if (given("--model") && !given("--against"))
+    throw CLI::ValidationError("--model names a model of the server that --against URL measures: leave it out");
+  if (given("--api-key") && !given("--against") && !given("--replay"))
+    throw CLI::ValidationError("--api-key is for the server that --against URL measures: leave it out");
+  if (options.fail_below > 0 && !given("--replay") && !given("--compare"))
+    throw CLI::ValidationError("--fail-below belongs to --replay or --compare");
+  if (given("--no-tasks") && given("--tasks"))
+    throw CLI::ValidationError("--tasks chooses from what --no-tasks leaves out: give one of the two");
+  if (options.no_tasks && !has_sweep(options.sweep))
+    throw CLI::ValidationError("--no-tasks leaves nothing to measure: give --prompt, --batch, --depth or --rows");
+  if (options.no_tasks && options.protocol.speculate)
+    throw CLI::ValidationError("--speculate measures the tasks, which --no-tasks leaves out: give one of the two");
+  if (const std::string longest = beyond_context(options.sweep, options.model.context);
+      given("--context") && !longest.empty())
+    throw CLI::ValidationError(
+        fmt::format("--context {} is too short for {}: raise it, or leave it out", options.model.context, longest));
+  refuse_one_file_twice({{"--output", options.output}, {"--html", options.html}, {"--record", options.record}});
+}
+
+void apply_quick(const CLI::App& command, BenchOptions& options) {
+  if (!options.quick) return;
+  measure::Protocol& protocol = options.protocol;
+  if (command.count("--warmup") == 0) protocol.warmup_runs = 1;
+  if (command.count("--runs") == 0) protocol.timed_runs = 2;
+  if (command.count("--max-new-tokens") == 0) protocol.max_new_tokens = 32;
+}
+
+bool has_sweep(const measure::SweepOptions& sweep) {
+  return !sweep.prompts.empty() || !sweep.batches.empty() || !sweep.rows.empty();
+}
+
+std::string beyond_context(const measure::SweepOptions& sweep, int64_t context) {
+  for (const int64_t prompt : sweep.prompts)
+    if (prompt > context) return fmt::format("--prompt {}", prompt);
+  int64_t more = sweep.batches.empty() ? 0 : sweep.decode_tokens;
+  for (const int64_t rows : sweep.rows) more = std::max(more, rows);
+  for (const int64_t depth : sweep.depths)
+    if (more > 0 && depth + more > context) return fmt::format("--depth {} and the {} tokens after it", depth, more);
+  return "";
 }
 
 }  // namespace updraft::cli

@@ -38,7 +38,14 @@ nlohmann::ordered_json protocol_json(const BenchOptions&);
 // What --replay does: the flags and the protocol of a record become this run's. Throws Error that names what is missing
 // or may not stand there.
 void restore(const nlohmann::ordered_json& record, BenchOptions&);
-// A record says what is run; only what becomes of the result is free. Throws CLI::ValidationError.
-void refuse_flags_beside_replay(const CLI::App& command);
+// Before anything is read or pulled: refuses flags that contradict each other or that this kind of run does not use, by
+// name. Throws CLI::ValidationError.
+void check_usage(const CLI::App& command, const BenchOptions&);
+// --quick is a default of its own: what a flag says stands.
+void apply_quick(const CLI::App& command, BenchOptions&);
+
+bool has_sweep(const measure::SweepOptions&);
+// The first part of a sweep whose sequences become longer than `context` tokens, as the flag says it; "" if none does.
+std::string beyond_context(const measure::SweepOptions&, int64_t context);
 
 }  // namespace updraft::cli

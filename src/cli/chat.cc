@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "checkpoint/strict_json.h"
 #include "cli/command.h"
 #include "cli/environment.h"
 #include "cli/line_editor.h"
@@ -28,11 +29,22 @@ constexpr const char* kHelp =
     "  /clear          forget the conversation (and keep the system message)\n"
     "  /system TEXT    set the system message and forget the conversation\n"
     "  /retry          answer the last message again\n"
-    "  /set NAME VALUE change a sampling setting: /set temperature 0.7\n"
+    "  /set NAME VALUE change a sampling setting: /set temperature 0.7; null: the model's own\n"
     "  /stats          tokens and times of the last answer\n"
     "  /help           this list\n"
     "  /exit           leave (also Ctrl-D)\n"
     "  A line that ends in \\ goes on; \"\"\" begins and ends a text of many lines. Ctrl-C stops an answer.\n";
+
+// What is wrong with settings that `generate` would take: fields that are the conversation's own, or would show
+// nothing.
+std::string not_of_chat(const ordered_json& settings) {
+  for (const char* name : {"prompt", "messages", "ids", "context", "add_generation_prompt"})
+    if (settings.contains(name))
+      return fmt::format("{}: a conversation has its own; `updraft generate` takes this field", name);
+  if (settings.contains("system")) return "system: a conversation takes it from --system or /system";
+  if (settings.contains("logprobs")) return "logprobs: chat does not show them; `updraft generate --json` does";
+  return "";
+}
 
 class Conversation {
  public:
@@ -49,24 +61,32 @@ class Conversation {
     system_ = std::move(text);
     clear();
   }
-  // One setting in the names of `generate --settings`; throws Error when it is unknown or out of range.
+  // One setting in the names of `generate --settings`, null for the model's own; throws Error when it is unknown, out
+  // of range or none of a conversation's.
   void set(const std::string& name, const std::string& value) {
     ordered_json changed = settings_;
-    changed[name] = ordered_json::accept(value) ? ordered_json::parse(value) : ordered_json(value);
+    const ordered_json json = checkpoint::parse_or_discard(value);
+    if (json.is_null())
+      changed.erase(name);
+    else
+      changed[name] = json.is_discarded() ? ordered_json(value) : json;
+    if (const std::string problem = not_of_chat(changed); !problem.empty()) fail("{}", problem);
     session::TextRequest trial = loaded_.default_request();
     session::apply_settings(changed, trial);
     settings_ = std::move(changed);
   }
 
   void say(const std::string& message) {
-    messages_.push_back({{"role", "user"}, {"content", message}});
-    answer();
+    ordered_json messages = messages_;
+    messages.push_back({{"role", "user"}, {"content", message}});
+    answer(std::move(messages));
   }
 
   void retry() {
-    while (!messages_.empty() && messages_.back()["role"] == "assistant") messages_.erase(messages_.end() - 1);
-    if (messages_.empty() || messages_.back()["role"] != "user") fail("there is nothing to answer yet");
-    answer();
+    ordered_json messages = messages_;
+    while (!messages.empty() && messages.back()["role"] == "assistant") messages.erase(messages.end() - 1);
+    if (messages.empty() || messages.back()["role"] != "user") fail("there is nothing to answer yet");
+    answer(std::move(messages));
   }
 
   std::string statistics() const {
@@ -80,43 +100,39 @@ class Conversation {
   }
 
  private:
-  void answer() {
-    session::TextRequest request = loaded_.default_request();
-    session::apply_settings(settings_, request);
-    request.messages = messages_;
+  // What cannot be answered, because the template or the engine refuses it, leaves the conversation as it was.
+  void answer(ordered_json messages) {
+    session::TextRequest request = make_request(loaded_, settings_);
+    request.messages = messages;
     request.context = context();  // one RoPE table for the whole conversation
     ProgressBar bar;
     request.on_text = [&](std::string_view text) {
       bar.finish();
       std::fwrite(text.data(), 1, text.size(), stdout);
-      std::fflush(stdout);
+      flush_output();
     };
     clear_interrupt();
-    try {
-      last_ = loaded_.generate(std::move(request), &interrupted(), [&](const Progress& reading) {
-        if (reading.done < reading.total) bar.show(reading);
-      });
-      bar.finish();
-    } catch (...) {  // what the template refuses is not part of the conversation
-      messages_.erase(messages_.end() - 1);
-      throw;
-    }
+    session::TextAnswer result = loaded_.generate(std::move(request), &interrupted(), [&](const Progress& reading) {
+      if (reading.done < reading.total) bar.show(reading);
+    });
+    bar.finish();
     clear_interrupt();
-    if (last_.answer.finish_reason == engine::FinishReason::kError) {
-      messages_.erase(messages_.end() - 1);
-      if (last_.answer.prompt_tokens >= context())
+    if (result.answer.finish_reason == engine::FinishReason::kError) {
+      if (result.answer.prompt_tokens >= context())
         fail(
             "the conversation has {} tokens with this message, and the context holds {}: /clear begins a new one, "
             "`updraft chat --context` makes room for a longer one",
-            last_.answer.prompt_tokens, context());
-      fail("{}", last_.answer.error);
+            result.answer.prompt_tokens, context());
+      fail("{}", result.answer.error);
     }
+    last_ = std::move(result);
     fmt::print("\n");
     if (last_.answer.finish_reason != engine::FinishReason::kEos &&
         last_.answer.finish_reason != engine::FinishReason::kStop)
       fmt::print("{}\n", styled(fmt::format("[{}]", engine::name(last_.answer.finish_reason)), Style::kDim,
                                 stdout_is_terminal()));
-    messages_.push_back({{"role", "assistant"}, {"content", last_.text}});
+    messages.push_back({{"role", "assistant"}, {"content", last_.text}});
+    messages_ = std::move(messages);
     const int64_t used = last_.answer.prompt_tokens + int64_t(last_.answer.ids.size());
     if (used > context() - context() / 8)
       fmt::print("{}\n",
@@ -132,7 +148,8 @@ class Conversation {
   session::TextAnswer last_;
 };
 
-// One message: a line, lines joined by a trailing backslash, or a block between """ marks.
+// One message: a line, lines joined by a trailing backslash, or a block between """ marks; the end of the input ends
+// these too. Nothing at the end of the input, "" after Ctrl-C.
 std::optional<std::string> read_message(LineEditor& editor) {
   const std::string first = editor.editing() ? "> " : "", more = editor.editing() ? "… " : "";
   std::optional<std::string> line = editor.read(first);
@@ -142,7 +159,8 @@ std::optional<std::string> read_message(LineEditor& editor) {
     std::string text = line->substr(kBlock.size());
     while (!text.ends_with(kBlock)) {
       line = editor.read(more);
-      if (!line || interrupted()) return line ? std::optional<std::string>("") : std::nullopt;
+      if (interrupted()) return "";
+      if (!line) return text;
       text += (text.empty() ? "" : "\n") + *line;
     }
     text.resize(text.size() - kBlock.size());
@@ -152,7 +170,8 @@ std::optional<std::string> read_message(LineEditor& editor) {
   while (text.ends_with('\\')) {
     text.back() = '\n';
     line = editor.read(more);
-    if (!line || interrupted()) return line ? std::optional<std::string>("") : std::nullopt;
+    if (interrupted()) return "";
+    if (!line) return text;
     text += *line;
   }
   return text;
@@ -184,6 +203,8 @@ bool obey(Conversation& conversation, const std::string& message) {
 }
 
 int run(const ChatOptions& options) {
+  const ordered_json settings = options.sampling.settings_json();
+  if (const std::string problem = not_of_chat(settings); !problem.empty()) throw CLI::ValidationError(problem);
   session::LoadOptions load = options.model.load_options();
   load.max_sequences = 1;
   // What can be refused is refused before the weights are loaded.
@@ -193,12 +214,13 @@ int run(const ChatOptions& options) {
         "{}: this model has no chat template (chat_template in tokenizer_config.json); `updraft generate` continues "
         "raw text",
         model);
-  const ordered_json settings = options.sampling.settings_json();
   const auto loaded = load_session(load, false);
   Conversation conversation(*loaded, settings, options.system);
   LineEditor editor(options.no_history ? "" : environment().cache_folder + "/chat_history");
   if (editor.editing()) fmt::print("Say something; /help lists the commands, Ctrl-D leaves.\n");
-  while (const std::optional<std::string> message = read_message(editor)) {
+  while (!terminated()) {
+    const std::optional<std::string> message = read_message(editor);
+    if (!message) break;
     clear_interrupt();
     if (message->find_first_not_of(" \t\n") == std::string::npos) continue;
     editor.remember(*message);
@@ -209,10 +231,10 @@ int run(const ChatOptions& options) {
         conversation.say(*message);
       }
     } catch (const std::exception& e) {
-      fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
+      say_error("{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
     }
   }
-  return kSuccess;
+  return terminated() ? kInterrupted : kSuccess;
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ void write_synthetic(const session::LoadOptions& options, const std::string& fol
       },
       options.threads);
   bar.finish();
-  fmt::print(stderr, "wrote {}\n", folder);
+  say_error("wrote {}\n", folder);
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
       });
   command
       .add_option("--context", context, "Longest prompt + answer, in tokens (default: the model's, as memory allows)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t(1), kLongestContext));
   command.add_flag("--exact", exact,
                    "F32 activations everywhere (on AMX with bf16 weights the default splits them in two bf16 terms)");
 }
@@ -117,11 +117,11 @@ std::unique_ptr<session::Session> load_session(session::LoadOptions options, boo
   std::unique_ptr<session::Session> loaded = session::Session::load(options);
   bar.finish();
   if (!quiet) {
-    fmt::print(stderr, "{}\n", styled(describe(*loaded), Style::kDim, stderr_is_terminal()));
+    say_error("{}\n", styled(describe(*loaded), Style::kDim, stderr_is_terminal()));
     if (!options.synthetic.empty())
-      fmt::print(stderr, "{}\n",
-                 styled("These weights are synthetic: the computation and its speed are real, the text means nothing.",
-                        Style::kYellow, stderr_is_terminal()));
+      say_error("{}\n",
+                styled("These weights are synthetic: the computation and its speed are real, the text means nothing.",
+                       Style::kYellow, stderr_is_terminal()));
   }
   return loaded;
 }

@@ -31,6 +31,7 @@ void add_bundle(CLI::App& app, int& exit_code);
 void add_tune(CLI::App& app, int& exit_code);
 
 inline constexpr int kMostThreads = 4096;
+inline constexpr int64_t kLongestContext = int64_t(1) << 40;  // as the context of a request
 
 // --device, --threads, --dtype, --kv-dtype, --context, --exact, --synthetic, --seed-weights: the same everywhere.
 struct ModelOptions {

@@ -25,7 +25,7 @@ void add_doctor(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(0, 4096));
   command->add_option("--context", options->doctor.context, "Context to plan memory for")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t(1), kLongestContext));
   command->add_option("--disk", options->doctor.disk_folder,
                       "Measure the disk under this folder (default: where models are kept)");
   command->add_flag("--quick", options->quick, "Look, but measure nothing");

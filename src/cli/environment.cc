@@ -1,5 +1,8 @@
 #include "cli/environment.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -53,6 +56,14 @@ double seconds(const char* name, double otherwise) {
   return value > 0 && value < 86400 ? value : otherwise;
 }
 
+// As Python's expanduser, and so huggingface_hub: a service or a container may be started without HOME.
+std::string home_folder() {
+  std::string home = variable("HOME");
+  if (!home.empty()) return home;
+  const passwd* user = ::getpwuid(::getuid());
+  return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
+}
+
 HubEnvironment read_hub(const std::string& home) {
   HubEnvironment hub;
   hub.endpoint = variable("HF_ENDPOINT");
@@ -78,8 +89,9 @@ HubEnvironment read_hub(const std::string& home) {
 
 Environment read_environment() {
   Environment e;
-  e.no_color = !variable("NO_COLOR").empty() || variable("TERM") == "dumb";
-  e.home = variable("HOME");
+  e.dumb_terminal = variable("TERM") == "dumb";
+  e.no_color = !variable("NO_COLOR").empty() || e.dumb_terminal;
+  e.home = home_folder();
   e.openai_api_key = variable("OPENAI_API_KEY");
   for (const char* name : {"UPDRAFT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"}) {
     const std::string value = variable(name);

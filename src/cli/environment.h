@@ -19,10 +19,11 @@ struct HubEnvironment {
 };
 
 struct Environment {
-  bool no_color = false;     // NO_COLOR (no-color.org), or TERM=dumb
-  bool chinese = false;      // the message language: UPDRAFT_LANG, else LC_ALL, LC_MESSAGES, LANG begins with zh
-  std::string cache_folder;  // UPDRAFT_CACHE, else $XDG_CACHE_HOME/updraft, else ~/.cache/updraft
-  std::string home;
+  bool no_color = false;       // NO_COLOR (no-color.org), or TERM=dumb
+  bool dumb_terminal = false;  // TERM=dumb: it knows no control sequence, so no line is drawn over
+  bool chinese = false;        // the message language: UPDRAFT_LANG, else LC_ALL, LC_MESSAGES, LANG begins with zh
+  std::string cache_folder;    // UPDRAFT_CACHE, else $XDG_CACHE_HOME/updraft, else ~/.cache/updraft
+  std::string home;            // HOME, else what the system knows of the user
   std::string openai_api_key;  // OPENAI_API_KEY: bench --against
   HubEnvironment hub;
 };

@@ -24,6 +24,13 @@ struct EvalOptions {
 };
 
 constexpr int64_t kDefaultContext = 512;
+constexpr int64_t kMostTokens = 256 << 20;  // a text has no more bytes than that
+
+// The reference's activations are F32, which integer weights do not go with.
+std::string unknown_reference_weights(const std::string& type) {
+  const std::optional<model::WeightChoice> choice = model::parse_weight_choice(type);
+  return choice && !choice->format ? "" : fmt::format("{}: a reference has one of auto, f32, f16, bf16", type);
+}
 
 // The reference computes as exactly as this machine can: F32 activations, and K and V in F32.
 std::optional<session::LoadOptions> reference_options(const EvalOptions& options, const session::LoadOptions& model) {
@@ -64,6 +71,19 @@ void print_report(const ordered_json& report) {
       100 * number("top1_agreement_standard_error"));
 }
 
+// prefix: tokens (BOS) before each window's text.
+void check_windows(const measure::EvaluationOptions& options, int64_t prefix) {
+  if (options.stride > options.context)
+    throw CLI::ValidationError(
+        fmt::format("--stride {}: would leave out tokens between windows of {} tokens (--context)", options.stride,
+                    options.context));
+  const int64_t least = prefix + measure::kLeastTextOfWindow;
+  if (options.context < least)
+    throw CLI::ValidationError(fmt::format("--context {}: a window needs at least {} tokens of text{}; give {} or more",
+                                           options.context, measure::kLeastTextOfWindow,
+                                           prefix > 0 ? " after this model's BOS" : "", least));
+}
+
 int run(const EvalOptions& options) {
   if (!options.model.synthetic.empty()) fail("eval: a text means nothing to synthetic weights; give a model.");
   measure::EvaluationOptions evaluation;
@@ -71,15 +91,12 @@ int run(const EvalOptions& options) {
   evaluation.reference = reference_options(options, evaluation.model);
   evaluation.context = options.model.context > 0 ? options.model.context : kDefaultContext;
   evaluation.stride = options.stride;
-  if (options.stride > evaluation.context)
-    throw CLI::ValidationError(
-        fmt::format("--stride {}: would leave out tokens between windows of {} tokens (--context)", options.stride,
-                    evaluation.context));
   evaluation.take_turns = options.take_turns;
   evaluation.state_path = options.state;
   if (!options.state.empty()) refuse_unwritable(options.state);
   const auto tokenizer = session::open_tokenizer(options.model.model);
   const measure::EvaluationText text = measure::read_evaluation_text(options.text, *tokenizer, options.max_tokens);
+  check_windows(evaluation, int64_t(text.prefix.size()));
   if (evaluation.reference && !options.reference.empty()) {
     const auto other = session::open_tokenizer(evaluation.reference->model);
     if (measure::read_evaluation_text(options.text, *other, options.max_tokens).ids != text.ids)
@@ -96,10 +113,10 @@ int run(const EvalOptions& options) {
   else if (done.report["scored_tokens"] != 0)
     print_report(done.report);
   if (done.finished) return kSuccess;
-  fmt::print(stderr, "interrupted after {} of {} windows{}\n", done.report["windows_done"].get<int64_t>(),
-             done.report["windows"].get<int64_t>(),
-             options.state.empty() ? std::string("; --resume FILE would have kept them")
-                                   : "; the same command goes on from " + options.state);
+  say_error("interrupted after {} of {} windows{}\n", done.report["windows_done"].get<int64_t>(),
+            done.report["windows"].get<int64_t>(),
+            options.state.empty() ? std::string("; --resume FILE would have kept them")
+                                  : "; the same command goes on from " + options.state);
   return kInterrupted;
 }
 
@@ -116,19 +133,21 @@ void add_eval(CLI::App& app, int& exit_code) {
   CLI::Option* reference_dtype =
       command
           ->add_option("--reference-dtype", options->reference_dtype,
-                       "Type of the reference's weights; its activations and KV cache are F32")
+                       "Type of the reference's weights: auto (as stored, integers dequantized), f32, f16, bf16; its "
+                       "activations and KV cache are F32")
           ->capture_default_str()
-          ->check(unknown_weights);
+          ->check(unknown_reference_weights);
   command->add_flag("--no-reference", options->no_reference, "Perplexity only")
       ->excludes(reference)
       ->excludes(reference_dtype);
   command
       ->add_option("--stride", options->stride,
-                   "Tokens from window to window; less than --context gives later tokens more to go by (default: "
-                   "windows of --context tokens, 512 unless given, side by side)")
-      ->check(CLI::PositiveNumber);
+                   "Tokens from window to window; less than --context gives later tokens more to go by (default, and "
+                   "with as many as --context, 512 unless given: windows side by side, each with its BOS, if the "
+                   "model has one)")
+      ->check(CLI::Range(int64_t(1), kMostTokens));
   command->add_option("--max-tokens", options->max_tokens, "Only the first so many tokens of the text")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t(1), kMostTokens));
   command->add_option("--resume", options->state,
                       "Keep the sums in this file after each window, and go on from it when it is there");
   command->add_flag("--take-turns", options->take_turns,

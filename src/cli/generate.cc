@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <deque>
 #include <iostream>
-#include <iterator>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -48,7 +47,12 @@ ordered_json timings_json(const session::TextAnswer& result) {
           {"decode_tokens_per_second", rate(double(result.answer.ids.size()) - 1, t.decode_s)}};
 }
 
-ordered_json answer_json(const session::TextAnswer& result) {
+// What a sampling request must name to be repeated.
+std::optional<uint64_t> seed_of(const session::TextRequest& request) {
+  return request.sampling.do_sample ? std::optional(request.sampling.seed) : std::nullopt;
+}
+
+ordered_json answer_json(const session::TextAnswer& result, std::optional<uint64_t> seed) {
   if (result.answer.finish_reason == engine::FinishReason::kError) return error_line(result.answer.error);
   ordered_json json = {{"ids", result.answer.ids},
                        {"text", result.text},
@@ -60,6 +64,7 @@ ordered_json answer_json(const session::TextAnswer& result) {
                         {{"proposed", result.answer.proposed},
                          {"accepted", result.answer.accepted},
                          {"tokens_per_step", result.answer.tokens_per_step()}}}};
+  if (seed) json["seed"] = *seed;
   for (const engine::Token& token : result.answer.tokens) {
     ordered_json top = ordered_json::array();
     for (const auto& alternative : token.top)
@@ -71,11 +76,12 @@ ordered_json answer_json(const session::TextAnswer& result) {
 
 session::TextRequest build_request(const session::Session& loaded, const ordered_json& flags,
                                    const ordered_json& line) {
-  session::TextRequest request = loaded.default_request();
+  if (!line.is_object()) fail("a line is a JSON object, not {}", line.type_name());
   ordered_json all = flags;
-  for (const auto& [name, value] : line.items()) all[name] = value;
-  session::apply_settings(all, request);
-  if (!request.max_new_tokens) request.max_new_tokens = kDefaultNewTokens;
+  for (const auto& [name, value] : line.items())
+    if (!value.is_null()) all[name] = value;  // null: as if it were not there
+  session::TextRequest request = make_request(loaded, all);
+  if (!request.max_new_tokens && !request.max_length) request.max_new_tokens = kDefaultNewTokens;
   return request;
 }
 
@@ -132,12 +138,14 @@ class LineReader {
 int run_lines(session::Session& loaded, const ordered_json& flags) {
   struct Slot {
     std::unique_ptr<session::Generation> generation;  // null: `error` is the answer
+    std::optional<uint64_t> seed;
     std::string error;
   };
   std::deque<Slot> slots;  // in the order of the lines
   const auto give_out = [](Slot& slot) {
-    fmt::print("{}\n", dump_line(slot.generation ? answer_json(slot.generation->take()) : error_line(slot.error)));
-    std::fflush(stdout);
+    fmt::print("{}\n",
+               dump_line(slot.generation ? answer_json(slot.generation->take(), slot.seed) : error_line(slot.error)));
+    flush_output();
   };
   constexpr size_t kMaxWaiting = 1024;
   LineReader reader;
@@ -149,7 +157,9 @@ int run_lines(session::Session& loaded, const ordered_json& flags) {
       if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
       Slot slot;
       try {
-        slot.generation = loaded.submit(build_request(loaded, flags, parse_line(*line)));
+        session::TextRequest request = build_request(loaded, flags, parse_line(*line));
+        slot.seed = seed_of(request);
+        slot.generation = loaded.submit(std::move(request));
       } catch (const std::exception& e) {
         slot.error = e.what();
       }
@@ -183,12 +193,13 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
     line["prompt"] = *options.prompt;
   }
   session::TextRequest request = build_request(loaded, flags, line);
+  const std::optional<uint64_t> seed = seed_of(request);
   ProgressBar bar;
   if (!options.json)
     request.on_text = [&](std::string_view text) {
       bar.finish();
       std::fwrite(text.data(), 1, text.size(), stdout);
-      std::fflush(stdout);
+      flush_output();
     };
   const session::TextAnswer result = loaded.generate(std::move(request), &interrupted(), [&](const Progress& reading) {
     if (!options.json && reading.done < reading.total) bar.show(reading);
@@ -196,7 +207,7 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
   bar.finish();
   if (result.answer.finish_reason == engine::FinishReason::kError) fail("{}", result.answer.error);
   if (options.json) {
-    ordered_json json = answer_json(result);
+    ordered_json json = answer_json(result, seed);
     json["tuning"] = loaded.tuning_source();
     json["weights"] = loaded.packing_names();
     json["kv_dtype"] = compute::name(loaded.engine().options().kv_dtype);
@@ -204,26 +215,35 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
     fmt::print("{}\n", dump_line(json));
   } else {
     fmt::print("\n");
+    flush_output();  // before the closing line, where both go to one file
     const engine::Timings& t = result.answer.timings;
     const double tokens = double(result.answer.ids.size());
-    fmt::print(
-        stderr, "{}\n",
-        styled(fmt::format("[{} + {} tokens, first after {}, {:.1f} tokens/s, {}]", result.answer.prompt_tokens,
+    say_error(
+        "{}\n",
+        styled(fmt::format("[{} + {} tokens, first after {}, {:.1f} tokens/s, {}{}]", result.answer.prompt_tokens,
                            result.answer.ids.size(), human_duration(t.time_to_first_token_s),
-                           t.decode_s > 0 ? (tokens - 1) / t.decode_s : 0.0, engine::name(result.answer.finish_reason)),
+                           t.decode_s > 0 ? (tokens - 1) / t.decode_s : 0.0, engine::name(result.answer.finish_reason),
+                           seed ? fmt::format(", seed {}", *seed) : ""),
                Style::kDim, stderr_is_terminal()));
   }
   return interrupted() ? kInterrupted : kSuccess;
 }
 
+// Of prompt and answer, as build_request will allow them, before the model is loaded; 0: the model's usual context.
+int64_t most_tokens(const session::LoadOptions& load, const ordered_json& flags, int64_t prompt_tokens) {
+  if (flags.contains("max_new_tokens")) return prompt_tokens + flags["max_new_tokens"].get<int64_t>();
+  const auto opened = session::open_model(load);
+  const checkpoint::GenerationConfig& model = opened->generation_config();
+  if (!model.max_new_tokens && model.max_length) return 0;
+  return prompt_tokens + model.max_new_tokens.value_or(kDefaultNewTokens);
+}
+
 int run(const GenerateOptions& options) {
+  const ordered_json flags = options.sampling.settings_json();
   session::LoadOptions load = options.model.load_options();
   load.max_sequences = options.json_lines ? options.batch : 1;
-  const ordered_json flags = options.sampling.settings_json();
-  if (!options.ids.empty()) {  // a sequence may go beyond the model's usual context: its length is known here
-    const int64_t new_tokens = options.sampling.max_new_tokens.value_or(kDefaultNewTokens);
-    load.kv_tokens = int64_t(parse_ids(options.ids).size()) + new_tokens;
-  }
+  if (!options.ids.empty())  // a sequence may go beyond the model's usual context: its length is known here
+    load.kv_tokens = most_tokens(load, flags, int64_t(parse_ids(options.ids).size()));
   const auto loaded = load_session(load, options.json);
   return options.json_lines ? run_lines(*loaded, flags) : run_one(*loaded, options, flags);
 }
@@ -244,7 +264,8 @@ void add_generate(CLI::App& app, int& exit_code) {
   command->add_flag("--json", options->json, "One JSON object: ids, text, finish_reason, prompt_tokens, timings");
   command->add_flag(
       "--jsonl", options->json_lines,
-      "One request a line on standard input (prompt, messages or ids, and any sampling setting), answers in order");
+      "One request a line on standard input (prompt, messages or ids, and any sampling setting), answers in order; an "
+      "answer that was sampled names its seed");
   command->add_option("--batch", options->batch, "With --jsonl: requests computed together")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
@@ -258,8 +279,7 @@ void add_generate(CLI::App& app, int& exit_code) {
     // With --synthetic the model folder is optional: a single positional is the prompt.
     if (!o.model.synthetic.empty() && !o.prompt && !o.model.model.empty() && !std::filesystem::exists(o.model.model))
       o.prompt = std::exchange(o.model.model, "");
-    if (o.prompt == "-") o.prompt.emplace(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
-    stop_if_interrupted();
+    if (o.prompt == "-") o.prompt = read_standard_input();
     if (int(o.prompt.has_value()) + int(!o.ids.empty()) + int(o.json_lines) != 1)
       throw CLI::ValidationError("give exactly one of PROMPT, --ids and --jsonl");
     if (!o.system.empty() && !o.chat) throw CLI::ValidationError("--system belongs to --chat");

@@ -1,12 +1,9 @@
 #include "cli/hub_options.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <vector>
 
@@ -37,11 +34,6 @@ std::string model_of(const std::string& folder) {
   return ggufs.front();
 }
 
-size_t terminal_columns() {
-  winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 100;
-}
-
 }  // namespace
 
 void PullDisplay::show(const hub::PullProgress& progress) {
@@ -53,8 +45,8 @@ void PullDisplay::show(const hub::PullProgress& progress) {
     rate_at_ = now;
     rate_done_ = progress.done;
   }
-  const bool terminal = stderr_is_terminal();
-  if (quiet_ || now - started_ < 1 || now - drawn_ < (terminal ? 0.1 : 30)) return;
+  const bool drawn_over = stderr_draws();
+  if (quiet_ || now - started_ < 1 || now - drawn_ < (drawn_over ? 0.1 : 30)) return;
   drawn_ = now;
   const double total = std::max(1.0, double(progress.total)), fraction = std::min(1.0, double(progress.done) / total);
   std::string line = fmt::format("{:3.0f} %  {} of {}  {}/s", fraction * 100, human_bytes(double(progress.done)),
@@ -63,23 +55,22 @@ void PullDisplay::show(const hub::PullProgress& progress) {
   for (const hub::FileProgress& file : progress.active)
     line +=
         fmt::format("  | {} {:.0f} %", file.path, 100.0 * double(file.done) / double(std::max<int64_t>(1, file.total)));
-  if (!terminal) {
-    fmt::print(stderr, "{}\n", line);
+  if (!drawn_over) {
+    say_error("{}\n", line);
     return;
   }
-  fmt::print(stderr, "\r\x1b[K{}", line.substr(0, terminal_columns() - 1));
-  std::fflush(stderr);
+  draw_line(line);
   visible_ = true;
 }
 
 void PullDisplay::finish() {
-  if (visible_) fmt::print(stderr, "\r\x1b[K");
+  if (visible_) write_error("\r\x1b[K");
   visible_ = false;
 }
 
 void PullDisplay::message(const std::string& sentence) {
   finish();
-  if (!quiet_) fmt::print(stderr, "{}\n", styled(sentence, Style::kDim, stderr_is_terminal()));
+  if (!quiet_) say_error("{}\n", styled(sentence, Style::kDim, stderr_is_terminal()));
 }
 
 hub::PullOptions pull_options(const std::shared_ptr<PullDisplay>& display) {

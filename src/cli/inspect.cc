@@ -51,6 +51,9 @@ ordered_json describe_config(const checkpoint::ModelConfig& c) {
 
 ordered_json describe(const InspectOptions& options) {
   const session::LoadOptions load = options.model.load_options();
+  // Refused here as where it computes; the default must not be, for a model may be looked at on any processor.
+  if (load.device != "cpu" || !load.instruction_set.empty())
+    compute::make_machine(load.device, {.threads = 1, .instruction_set = load.instruction_set});
   const auto model = session::open_model(load);
   ordered_json out;
   out["container"] = model->container();

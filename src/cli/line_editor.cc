@@ -66,6 +66,7 @@ std::optional<std::string> LineEditor::read(const std::string& prompt) {
   std::string line;
   if (!self.edit) {
     if (!std::getline(std::cin, line)) return std::nullopt;
+    if (line.ends_with('\r')) line.pop_back();  // a script written on Windows
     return line;
   }
   self.prompt = prompt;

@@ -21,16 +21,22 @@ struct LogitsOptions {
   bool json = false;
 };
 
+// The one that `generate` would use: synthetic weights without a model's tokenizer have a vocabulary of bytes.
+std::unique_ptr<text::Tokenizer> open_tokenizer(const session::LoadOptions& load) {
+  if (!load.model.empty()) return session::open_tokenizer(load.model);
+  return text::make_byte_tokenizer(session::open_model(load)->config().vocabulary_size);
+}
+
 int run(const LogitsOptions& options) {
-  std::vector<int32_t> ids;
-  if (!options.ids.empty())
-    ids = parse_ids(options.ids);
-  else
-    ids = session::open_tokenizer(options.model.model)->encode(options.prompt, {.add_special = true});
+  session::LoadOptions load = options.model.load_options();
+  const std::vector<int32_t> ids = options.prompt.empty()
+                                       ? parse_ids(options.ids)
+                                       : open_tokenizer(load)->encode(options.prompt, {.add_special = true});
   if (ids.empty()) fail("--prompt: this text has no tokens");
+  if (load.context && int64_t(ids.size()) > *load.context)
+    fail("--context {}: the text has {} tokens; give a longer context or a shorter text", *load.context, ids.size());
 
   NpyWriter file(options.output);  // what cannot be written is found before the weights are read
-  session::LoadOptions load = options.model.load_options();
   load.kv_tokens = int64_t(ids.size());
   load.max_sequences = 1;
   load.max_rows = std::min<int64_t>(load.max_rows, int64_t(ids.size()));

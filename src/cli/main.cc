@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <vector>
@@ -14,6 +12,7 @@
 
 int main(int argc, char** argv) {
   using namespace updraft::cli;
+  open_standard_descriptors();
   watch_signals();
   CLI::App app{"Updraft: from a Hugging Face model folder to a running, measured model"};
   app.name("updraft");
@@ -47,16 +46,17 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kSuccess : kUsage;
   } catch (const updraft::hub::HubError& e) {
-    fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
+    say_error("{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
     return e.exit_code();
   } catch (const std::exception& e) {
-    fmt::print(stderr, "{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
+    say_error("{} {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()), e.what());
     return interrupted() ? kInterrupted : kFailure;
   }
   // What was printed stands in a buffer still: a full disk shows only now.
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    fmt::print(stderr, "{} standard output cannot be written: {}\n",
-               styled("updraft:", Style::kRed, stderr_is_terminal()), std::strerror(errno));
+  flush_output();
+  if (output_failure() != 0) {
+    say_error("{} standard output cannot be written: {}\n", styled("updraft:", Style::kRed, stderr_is_terminal()),
+              std::strerror(output_failure()));
     return kFailure;
   }
   return exit_code;

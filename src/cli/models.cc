@@ -66,7 +66,7 @@ int run(const ModelsFlags& flags) {
         model.unfinished_bytes > 0 ? fmt::format(" ({} under way)", human_bytes(double(model.unfinished_bytes))) : "",
         revisions);
   }
-  fmt::print(stderr, "{} models in {}\n", models.size(), cache.root().string());
+  say_error("{} models in {}\n", models.size(), cache.root().string());
   return kSuccess;
 }
 

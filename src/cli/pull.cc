@@ -65,15 +65,14 @@ int run(const PullFlags& flags) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (!flags.quiet) {
     if (result.from_cache)
-      fmt::print(stderr, "in the {}, commit {}\n", flags.local_dir.empty() ? "cache" : "folder", result.commit);
+      say_error("in the {}, commit {}\n", flags.local_dir.empty() ? "cache" : "folder", result.commit);
     else
-      fmt::print(stderr, "{} files, {}, commit {}; fetched {} in {}{}{}\n", result.files,
-                 human_bytes(double(result.bytes)), result.commit, human_bytes(double(result.fetched_bytes)),
-                 human_duration(seconds), result.from.empty() ? "" : " from ", fmt::join(result.from, ", "));
+      say_error("{} files, {}, commit {}; fetched {} in {}{}{}\n", result.files, human_bytes(double(result.bytes)),
+                result.commit, human_bytes(double(result.fetched_bytes)), human_duration(seconds),
+                result.from.empty() ? "" : " from ", fmt::join(result.from, ", "));
     if (result.unverified)
-      fmt::print(stderr, "{}\n",
-                 styled("This source tells no hashes: sizes were checked, contents could not be.", Style::kYellow,
-                        stderr_is_terminal()));
+      say_error("{}\n", styled("This source tells no hashes: sizes were checked, contents could not be.",
+                               Style::kYellow, stderr_is_terminal()));
   }
   fmt::print("{}\n", result.folder.string());
   return kSuccess;
@@ -88,14 +87,16 @@ void add_pull(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--revision", flags->revision, "Branch, tag or commit")->capture_default_str();
   command->add_option("--local-dir", flags->local_dir, "Put the files here instead of into the cache");
-  command->add_option("--include", flags->include,
-                      "Only files that match one of these (* ? [abc]); replaces the default choice");
-  command->add_option("--exclude", flags->exclude, "Not these");
-  command->add_option(
-      "--endpoint", flags->endpoints,
-      "Where to get it, several times for a pool: a Hugging Face endpoint or mirror, modelscope+URL, modelers+URL, "
-      "directory+URL, or a local folder (/path); default: HF_ENDPOINT, or huggingface.co, hf-mirror.com, "
-      "modelscope.cn, modelers.cn");
+  // One value after each of these: the next word is the REPOSITORY.
+  const auto list = [&](const char* flag, std::vector<std::string>& values, const char* help) {
+    command->add_option(flag, values, help)->allow_extra_args(false);
+  };
+  list("--include", flags->include, "Only files that match this (* ? [abc]; repeatable); replaces the default choice");
+  list("--exclude", flags->exclude, "Not these (repeatable)");
+  list("--endpoint", flags->endpoints,
+       "Where to get it, several times for a pool: a Hugging Face endpoint or mirror, modelscope+URL, modelers+URL, "
+       "directory+URL, or a local folder (/path); default: HF_ENDPOINT, or huggingface.co, hf-mirror.com, "
+       "modelscope.cn, modelers.cn");
   command->add_option("--token", flags->token,
                       "Access token for the first endpoint (default: HF_TOKEN, only for its own host)");
   command->add_option("--max-rate", flags->max_rate, "At most so many bytes per second, as in 20M");

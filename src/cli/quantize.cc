@@ -43,9 +43,9 @@ void print_plan(const std::vector<checkpoint::QuantizedMatrix>& plan) {
     list += (list.empty() ? "" : ", ") + module.substr(module.rfind('.') + 1);
   }
   for (const auto& [key, list] : names)
-    fmt::print(stderr, "{}: {}\n", list,
-               key.first == key.second ? fmt::format("one scale a row of {}", key.second)
-                                       : fmt::format("groups of {} ({} inputs)", key.first, key.second));
+    say_error("{}: {}\n", list,
+              key.first == key.second ? fmt::format("one scale a row of {}", key.second)
+                                      : fmt::format("groups of {} ({} inputs)", key.first, key.second));
 }
 
 // Types that are rounded a second time.
@@ -56,10 +56,10 @@ void print_stored_types(const checkpoint::Checkpoint& model, const std::vector<c
       if (info->stored_type != "F32" && info->stored_type != "F16" && info->stored_type != "BF16")
         types.insert(info->stored_type);
   if (!types.empty())
-    fmt::print(stderr,
-               "the model is quantized already ({}): its matrices are dequantized and rounded again, which adds to "
-               "what the first rounding lost\n",
-               fmt::join(types, ", "));
+    say_error(
+        "the model is quantized already ({}): its matrices are dequantized and rounded again, which adds to "
+        "what the first rounding lost\n",
+        fmt::join(types, ", "));
 }
 
 // The sizes of group in a folder's config; 0: a whole row.
@@ -91,7 +91,7 @@ void print_transformers_limits(const checkpoint::Checkpoint& model, const checkp
     limit = several
                 ? "transformers does not open this: zero points take its dequantize=True, which wants one size of group"
                 : "transformers opens zero points with CompressedTensorsConfig(dequantize=True) only";
-  fmt::print(stderr, "{}{}\n", limit, remedy);
+  say_error("{}{}\n", limit, remedy);
 }
 
 std::unique_ptr<checkpoint::MatrixQuantizer> make_quantizer(const QuantizeFlags& flags,
@@ -118,8 +118,8 @@ checkpoint::TextFiles carried_files(const checkpoint::Checkpoint& model) {
   } catch (const Error& error) {
     why = error.what();
   }
-  fmt::print(stderr, "the folder gets no tokenizer from {} ({}): copy the model's tokenizer.json into it\n",
-             model.path().string(), why);
+  say_error("the folder gets no tokenizer from {} ({}): copy the model's tokenizer.json into it\n",
+            model.path().string(), why);
   return {};
 }
 
@@ -150,7 +150,7 @@ int run(QuantizeFlags flags) {
   bar.finish();
   print_plan(plan);
   print_transformers_limits(*model, options, plan);
-  fmt::print(stderr, "wrote {}\n", flags.out);
+  say_error("wrote {}\n", flags.out);
   return kSuccess;
 }
 

@@ -102,8 +102,12 @@ void add_template(CLI::App& app, int& exit_code) {
       "One JSON object a line: {\"messages\": [...], \"tools\": ..., \"template\": \"...\", any other variable}");
   command->footer("Example:\n  updraft template ./Mistral-7B-Instruct-v0.2 \"Who are you?\"");
   command->callback([options, &exit_code] {
-    if (!options->json_lines && !options->show && options->message.empty())
-      throw CLI::ValidationError("give a MESSAGE, --show or --jsonl");
+    if (int(!options->message.empty()) + int(options->show) + int(options->json_lines) != 1)
+      throw CLI::ValidationError("give exactly one of MESSAGE, --show and --jsonl");
+    if (options->message.empty() && (!options->system.empty() || options->no_generation_prompt))
+      throw CLI::ValidationError(
+          "--system and --no-generation-prompt belong to MESSAGE (a line of --jsonl has \"messages\" and "
+          "\"add_generation_prompt\")");
     exit_code = run(*options);
   });
 }

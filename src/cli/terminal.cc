@@ -1,13 +1,16 @@
 #include "cli/terminal.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 
 #include "base/error.h"
@@ -16,7 +19,7 @@
 namespace updraft::cli {
 namespace {
 
-std::atomic<bool> interrupt_flag{false};
+std::atomic<bool> interrupt_flag{false}, terminate_flag{false};
 std::atomic<int64_t> last_interrupt_s{0};
 
 extern "C" void on_interrupt(int signal_number) {
@@ -24,10 +27,45 @@ extern "C" void on_interrupt(int signal_number) {
   clock_gettime(CLOCK_MONOTONIC, &now);  // async-signal-safe
   if (interrupt_flag.load() && now.tv_sec - last_interrupt_s.load() <= 1) _exit(128 + signal_number);
   last_interrupt_s = now.tv_sec;
+  if (signal_number == SIGTERM) terminate_flag = true;
   interrupt_flag = true;
 }
 
+int first_output_failure = 0;
+
 }  // namespace
+
+void open_standard_descriptors() {
+  // open() gives the lowest number that is free. Reading such an input or writing such an output still fails.
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(descriptor, F_GETFD) < 0)
+      static_cast<void>(::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY));
+}
+
+void write_error(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+void flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  if (interrupted())
+    std::clearerr(stdout);  // a write that the signal cut short, of which the exit code tells
+  else if (first_output_failure == 0)
+    first_output_failure = errno != 0 ? errno : EIO;
+}
+
+int output_failure() { return first_output_failure; }
+
+std::string read_standard_input() {
+  std::string text;
+  char piece[1 << 16];
+  while (const size_t got = std::fread(piece, 1, sizeof piece, stdin)) text.append(piece, got);
+  const int error = errno;
+  stop_if_interrupted();
+  if (std::ferror(stdin) != 0) fail("standard input cannot be read: {}", std::strerror(error));
+  return text;
+}
 
 size_t terminal_columns() {
   winsize size{};
@@ -44,12 +82,12 @@ void draw_line(std::string_view line) {
     columns -= width;
     end = next;
   }
-  fmt::print(stderr, "\r\x1b[K{}", line.substr(0, end));
-  std::fflush(stderr);
+  say_error("\r\x1b[K{}", line.substr(0, end));
 }
 
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
+bool stderr_draws() { return stderr_is_terminal() && !environment().dumb_terminal; }
 
 std::string styled(std::string_view text, Style style, bool to_terminal) {
   if (!to_terminal || environment().no_color) return std::string(text);
@@ -76,7 +114,7 @@ std::string human_duration(double seconds) {
 ProgressBar::~ProgressBar() { finish(); }
 
 void ProgressBar::show(const Progress& progress) {
-  if (!stderr_is_terminal()) return;
+  if (!stderr_draws()) return;
   const Clock::time_point now = Clock::now();
   // A new name is the same work as long as its count goes on: a benchmark names each of its tasks.
   if (progress.unit != unit_ || progress.total != total_ || progress.done < done_) {
@@ -117,12 +155,13 @@ void ProgressBar::show(const Progress& progress) {
 }
 
 void ProgressBar::finish() {
-  if (visible_) fmt::print(stderr, "\r\x1b[K");
+  if (visible_) write_error("\r\x1b[K");
   visible_ = false;
   total_ = -1;
 }
 
 const std::atomic<bool>& interrupted() { return interrupt_flag; }
+bool terminated() { return terminate_flag; }
 
 void watch_signals() {
   struct sigaction action {};
@@ -135,8 +174,10 @@ void watch_signals() {
 }
 
 void clear_interrupt() {
-  interrupt_flag = false;
+  if (!interrupt_flag) return;
   std::clearerr(stdout);  // a write that the signal cut short is no failure of what comes
+  interrupt_flag = false;
+  if (terminate_flag) interrupt_flag = true;  // looked at afterwards: it may come at any time, and stays
 }
 
 void stop_if_interrupted() {

@@ -3,8 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <optional>
 
 #include "base/error.h"
@@ -60,8 +58,7 @@ int run(const TokenizeOptions& options) {
   if (!options.ids.empty())
     request["ids"] = parse_ids(options.ids);
   else
-    request["text"] = options.text == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : options.text;
-  stop_if_interrupted();
+    request["text"] = options.text == "-" ? read_standard_input() : options.text;
   const ordered_json answer = answer_line(*tokenizer, request);
   if (options.json) {
     fmt::print("{}\n", dump_line(answer));
@@ -70,7 +67,7 @@ int run(const TokenizeOptions& options) {
   } else {
     const auto ids = answer["ids"].get<std::vector<int32_t>>();
     for (int32_t id : ids) fmt::print("{:>8}  {}\n", id, dump_line(tokenizer->token(id)));
-    fmt::print(stderr, "{} tokens; {}\n", ids.size(), tokenizer->description());
+    say_error("{} tokens; {}\n", ids.size(), tokenizer->description());
   }
   return kSuccess;
 }
@@ -97,8 +94,8 @@ void add_tokenize(CLI::App& app, int& exit_code) {
       "Example:\n  updraft tokenize ./Mistral-7B-Instruct-v0.2 \"Hello, world\"\n"
       "  echo '{\"text\": \"你好\"}' | updraft tokenize ./model --jsonl");
   command->callback([options, &exit_code] {
-    if (!options->json_lines && options->text.empty() && options->ids.empty())
-      throw CLI::ValidationError("give a TEXT, --ids or --jsonl");
+    if (int(!options->text.empty()) + int(!options->ids.empty()) + int(options->json_lines) != 1)
+      throw CLI::ValidationError("give exactly one of TEXT, --ids and --jsonl");
     exit_code = run(*options);
   });
 }

@@ -143,7 +143,8 @@ std::pair<HttpHead, std::unique_ptr<HttpFailure>> HttpClient::perform(const Http
   set(curl, CURLOPT_HTTP_VERSION, long(CURL_HTTP_VERSION_1_1));  // parallel ranges want connections of their own
   set(curl, CURLOPT_NOSIGNAL, 1L);
   set(curl, CURLOPT_NOPROGRESS, 0L);
-  set(curl, CURLOPT_BUFFERSIZE, kReceiveBuffer);
+  // Only a wish: libcurl 7.88 refuses it while the buffer of an attempt that failed is still allocated.
+  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, kReceiveBuffer);
   set(curl, CURLOPT_USERAGENT, settings_.user_agent.c_str());
   set(curl, CURLOPT_CONNECTTIMEOUT_MS, long(settings_.connect_s * 1000));
   set(curl, CURLOPT_LOW_SPEED_LIMIT, long(settings_.stall_bytes_per_s));

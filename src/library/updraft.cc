@@ -47,6 +47,7 @@ Generated run(session::Session& loaded, session::TextRequest request, const Gene
   put("repetition_penalty", options.repetition_penalty);
   put("seed", options.seed);
   session::apply_settings(settings, request);
+  session::draw_seed(settings, request);
   std::atomic<bool> stopped{false};
   if (options.on_text)
     request.on_text = [&](std::string_view text) {

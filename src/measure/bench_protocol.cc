@@ -39,7 +39,7 @@ ordered_json task_json(const Task& task, const std::vector<TaskRun>& runs) {
     const std::vector<double>& times = run.token_times_s;
     if (!times.empty()) {
       first.push_back(times.front());
-      if (times.front() > 0) prefill.push_back(double(run.prompt_tokens) / times.front());
+      if (times.front() > 0 && run.prompt_tokens > 0) prefill.push_back(double(run.prompt_tokens) / times.front());
       if (times.size() > 1) decode.push_back(double(run.new_tokens - 1) / (times.back() - times.front()));
       for (size_t i = 1; i < times.size(); ++i) gaps.push_back(times[i] - times[i - 1]);
     }
@@ -50,10 +50,13 @@ ordered_json task_json(const Task& task, const std::vector<TaskRun>& runs) {
   const auto median_or_null = [](const std::vector<double>& x) {
     return x.empty() ? ordered_json(nullptr) : ordered_json(summarize(x).median);
   };
+  const auto gap = [&](double share) {
+    return gaps.empty() ? ordered_json(nullptr) : ordered_json(percentile(gaps, share));
+  };
   return {{"id", task.id},
           {"name", task.english},
           {"name_zh", task.chinese},
-          {"prompt_tokens", last.prompt_tokens},
+          {"prompt_tokens", last.prompt_tokens > 0 ? ordered_json(last.prompt_tokens) : ordered_json(nullptr)},
           {"new_tokens", last.new_tokens},
           {"finish_reason", last.finish_reason},
           {"latency_s", summary_json(latency)},
@@ -62,8 +65,7 @@ ordered_json task_json(const Task& task, const std::vector<TaskRun>& runs) {
           {"time_to_first_token_s", summary_json(first)},
           {"prefill_tokens_per_second", median_or_null(prefill)},
           {"decode_tokens_per_second", median_or_null(decode)},
-          {"inter_token_latency_s",
-           {{"p50", percentile(gaps, 0.50)}, {"p95", percentile(gaps, 0.95)}, {"p99", percentile(gaps, 0.99)}}},
+          {"inter_token_latency_s", {{"p50", gap(0.50)}, {"p95", gap(0.95)}, {"p99", gap(0.99)}}},
           {"text", last.text},
           {"samples", samples}};
 }
@@ -94,12 +96,14 @@ ordered_json speculation_json(const std::vector<TaskRun>& runs, const std::vecto
 
 ordered_json summary_json(const std::vector<double>& samples) {
   const Summary s = summarize(samples);
+  ordered_json interval;
+  if (s.confidence_95) interval = {std::max(0.0, s.confidence_95->low), s.confidence_95->high};
   return {{"mean", s.mean},
           {"median", s.median},
           {"min", s.minimum},
           {"max", s.maximum},
           {"standard_deviation", s.standard_deviation},
-          {"confidence_95", {s.low_95, s.high_95}}};
+          {"confidence_95", interval}};
 }
 
 int task_count(const Protocol& protocol) { return int(chosen_tasks(protocol).size()); }

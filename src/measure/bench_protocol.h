@@ -24,7 +24,7 @@ struct Protocol {
 
 // One run of one task.
 struct TaskRun {
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  // 0: the target did not say
   int64_t new_tokens = 0;
   std::string text, finish_reason;
   std::vector<int32_t> ids;                       // where the target knows them
@@ -43,6 +43,7 @@ class Target {
 // [{"id", "name", "name_zh", "prompt_tokens", "new_tokens", "latency_s": {...}, "tokens_per_second",
 //   "time_to_first_token_s": {...}, "prefill_tokens_per_second", "decode_tokens_per_second",
 //   "inter_token_latency_s": {"p50", "p95", "p99"}, "text", "finish_reason", "samples": [...]}, ...]
+// null is what cannot be told: prompt tokens that a server does not count, gaps of runs of one token.
 // With speculation each also has "speculation": {"proposed", "accepted", "tokens_per_step" (of one run),
 //   "plain_latency_s": {...}, "speedup" (median over the pairs of runs of plain / speculating time),
 //   "plain_samples_s"}.
@@ -53,6 +54,7 @@ nlohmann::ordered_json run_protocol(Target&, const Protocol&, const ProgressCall
 // The average row over tasks, as the article takes it: means of the tasks' means.
 nlohmann::ordered_json average_row(const nlohmann::ordered_json& tasks);
 
+// Of times or rates: the interval of a mean ends at 0; null for fewer than two samples.
 nlohmann::ordered_json summary_json(const std::vector<double>& samples);
 int task_count(const Protocol&);
 std::string prompts_hash(const Protocol&);  // 16 hex digits over the prompts in use

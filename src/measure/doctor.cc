@@ -25,6 +25,14 @@ namespace {
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
+// The folder, or the nearest above it that is there, which is the same disk: looking makes no folder.
+fs::path nearest_folder(const fs::path& folder) {
+  std::error_code ignored;
+  fs::path place = fs::absolute(folder, ignored);
+  while (!fs::is_directory(place, ignored) && place.has_relative_path()) place = place.parent_path();
+  return place;
+}
+
 class Doctor {
  public:
   Doctor(const DoctorOptions& options, const ProgressCallback& progress) : options_(options), progress_(progress) {}
@@ -206,8 +214,7 @@ class Doctor {
 
   void disk() {
     if (options_.measure) stage("measuring the disk");
-    const DiskProbe probe =
-        options_.measure ? probe_disk(options_.disk_folder, int64_t(512) << 20) : probe_disk(options_.disk_folder, 0);
+    const DiskProbe probe = probe_disk(nearest_folder(options_.disk_folder), options_.measure ? int64_t(512) << 20 : 0);
     out_.figures["disk"] = {{"folder", options_.disk_folder}, {"free_bytes", probe.free_bytes}};
     constexpr int64_t kMistralBytes = 15'000'000'000;
     Finding f{Level::kOk,

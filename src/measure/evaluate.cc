@@ -68,11 +68,11 @@ class Side {
   ordered_json facts_;
 };
 
-// Scores rows as they come, a few dozen at a time on all threads; sums them in their order.
+// Scores rows as they come, a few dozen at a time on the team's threads; sums them in their order.
 class RowScorer {
  public:
-  RowScorer(int threads, int64_t vocabulary, QualitySums& sums)
-      : team_(threads), vocabulary_(size_t(vocabulary)), sums_(sums), logits_(size_t(kRowsTogether * vocabulary)) {}
+  RowScorer(ThreadTeam& team, int64_t vocabulary, QualitySums& sums)
+      : team_(team), vocabulary_(size_t(vocabulary)), sums_(sums), logits_(size_t(kRowsTogether * vocabulary)) {}
 
   // reference: [vocabulary], alive until the flush, or null.
   void add(std::span<const float> logits, const float* reference, int32_t target, int64_t bytes) {
@@ -106,12 +106,20 @@ class RowScorer {
     int64_t bytes;
     RowScore score;
   };
-  ThreadTeam team_;
+  ThreadTeam& team_;
   size_t vocabulary_;
   QualitySums& sums_;
   std::vector<float> logits_;  // [kRowsTogether, vocabulary]
   std::vector<Row> rows_;
 };
+
+QualitySums read_sums(const std::string& path, const ordered_json& state) {
+  try {
+    return QualitySums::from_state(state);
+  } catch (const Error& error) {
+    fail("{}: is damaged: {}; give another --resume file.", path, error.what());
+  }
+}
 
 class Evaluator {
  public:
@@ -119,10 +127,9 @@ class Evaluator {
             const ProgressCallback& progress)
       : options_(options), text_(text), progress_(progress), model_(options.model, options.context, loader) {
     const int64_t length = options.context - int64_t(text.prefix.size());
-    if (length < 2) fail("--context {}: a window needs at least 2 tokens of text.", options.context);
-    stride_ = options.stride > 0 ? options.stride : length;
-    if (stride_ > length)
-      fail("--stride {}: would leave out tokens between windows of {} tokens of text.", stride_, length);
+    CHECK(length >= kLeastTextOfWindow && options.stride <= options.context)
+        << options.context << ' ' << options.stride;
+    stride_ = options.stride > 0 ? std::min(options.stride, length) : length;
     windows_ = plan_windows(int64_t(text.ids.size()), length, stride_, !text.prefix.empty());
     if (options.reference) reference_.emplace(*options.reference, options.context, loader);
     meet();
@@ -182,6 +189,7 @@ class Evaluator {
   // together.
   void meet() {
     vocabulary_ = model_.vocabulary();
+    team_.emplace(model_.get().engine().machine().info().threads);
     for (const int32_t id : text_.ids)
       if (id >= vocabulary_)
         fail("{}: its tokenizer gives the id {}, but the model's vocabulary has {} tokens.", options_.model.model, id,
@@ -257,7 +265,7 @@ class Evaluator {
     }
     session::Session& session = model_.get();
     QualitySums sums = sums_;
-    RowScorer scorer(available_processors(), vocabulary_, sums);
+    RowScorer scorer(*team_, vocabulary_, sums);
     const float* reference = expected.empty() ? nullptr : expected.data();
     const ScoredRow score = [&](int64_t target, std::span<const float> logits) {
       scorer.add(logits, reference, text_.ids[size_t(target)], text_.bytes[size_t(target)]);
@@ -311,7 +319,7 @@ class Evaluator {
           fail("{}: belongs to another evaluation: its {} is {}, but here it is {}; give another --resume file.", path,
                key, state.at("of").at(key).dump(), value.dump());
       done_ = state.at("windows_done").get<int64_t>();
-      sums_ = QualitySums::from_state(state.at("sums"));
+      sums_ = read_sums(path, state.at("sums"));
     } catch (const ordered_json::exception&) {
       fail("{}: is not the state of an evaluation; give another --resume file.", path);
     }
@@ -319,7 +327,8 @@ class Evaluator {
     for (int64_t i = 0; i < std::min(done_, int64_t(windows_.size())); ++i)
       scored += windows_[size_t(i)].end - windows_[size_t(i)].scored;
     if (done_ < 0 || done_ > int64_t(windows_.size()) || scored != sums_.tokens())
-      fail("{}: is damaged: {} windows and {} tokens do not go together.", path, done_, sums_.tokens());
+      fail("{}: is damaged: {} windows and {} tokens do not go together; give another --resume file.", path, done_,
+           sums_.tokens());
   }
 
   const EvaluationOptions& options_;
@@ -327,6 +336,7 @@ class Evaluator {
   const ProgressCallback& progress_;
   Side model_;
   std::optional<Side> reference_;
+  std::optional<ThreadTeam> team_;  // scores rows: as many threads as the model has
   bool take_turns_ = false;
   int64_t stride_ = 0, vocabulary_ = 0, done_ = 0;
   std::vector<EvaluationWindow> windows_;

@@ -37,13 +37,16 @@ struct EvaluationText {
 // max_tokens 0: all of it. Throws Error for a file that cannot be read, is no UTF-8 or has fewer than two tokens.
 EvaluationText read_evaluation_text(const std::string& path, const text::Tokenizer&, int64_t max_tokens);
 
+// Without a token before it (BOS) a window of one token would score nothing.
+inline constexpr int64_t kLeastTextOfWindow = 2;
+
 using SessionLoader = std::function<std::unique_ptr<session::Session>(const session::LoadOptions&)>;
 
 struct EvaluationOptions {
   session::LoadOptions model;
   std::optional<session::LoadOptions> reference;  // none: no comparison
-  int64_t context = 512;                          // tokens of a window, prefix included
-  int64_t stride = 0;                             // 0: windows side by side
+  int64_t context = 512;    // tokens of a window: the prefix, and at least kLeastTextOfWindow of text
+  int64_t stride = 0;       // at most context; 0, or more than a window has of the text: windows side by side
   bool take_turns = false;  // never hold both models; done by itself when memory is too short for both
   std::string state_path;   // where the sums are kept; "": nowhere
 };

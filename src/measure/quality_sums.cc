@@ -117,7 +117,7 @@ QualitySums QualitySums::from_state(const nlohmann::ordered_json& state) {
   const auto count = [](const nlohmann::ordered_json& value) {
     constexpr int64_t kMost = int64_t(1) << 53;
     const int64_t number = value.get<int64_t>();
-    if (number < 0 || number > kMost) fail("the sums of an evaluation hold the count {}", number);
+    if (number < 0 || number > kMost) fail("its sums hold the count {}", number);
     return number;
   };
   QualitySums sums;
@@ -130,6 +130,11 @@ QualitySums QualitySums::from_state(const nlohmann::ordered_json& state) {
   sums.divergence_ = moments("divergence");
   sums.largest_ = state.at("largest_divergence").get<double>();
   for (const auto& bin : state.at("divergence_histogram")) sums.histogram_[bin.at(0).get<int>()] = count(bin.at(1));
+  if (sums.agreeing_ > sums.tokens_) fail("its sums hold {} tokens, of which {} agree", sums.tokens_, sums.agreeing_);
+  double divergences = 0;  // in doubles: whole numbers could overflow
+  for (const auto& [bin, number] : sums.histogram_) divergences += double(number);
+  if (divergences != double(sums.tokens_))
+    fail("its sums hold {} tokens and {} divergences", sums.tokens_, divergences);
   return sums;
 }
 

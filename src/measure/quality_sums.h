@@ -42,7 +42,8 @@ class QualitySums {
   double largest_divergence() const { return largest_; }
 
   nlohmann::ordered_json state() const;
-  static QualitySums from_state(const nlohmann::ordered_json&);  // throws nlohmann's exception or Error
+  // Throws nlohmann's exception, or Error for numbers that cannot be: a part of a sentence about the file.
+  static QualitySums from_state(const nlohmann::ordered_json&);
 
  private:
   struct Moments {

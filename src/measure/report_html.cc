@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "measure/report_rows.h"
+#include "measure/roofline.h"
 #include "measure/statistics.h"
 
 namespace updraft::measure {
@@ -62,10 +63,6 @@ std::string draw_table(const TableText& table) {
   return out + "</tbody></table></div>\n";
 }
 
-double number_at(const ordered_json& object, const char* key) {
-  return object.contains(key) && object[key].is_number() ? object[key].get<double>() : 0;
-}
-
 struct Bar {
   std::string label, text;
   double value = 0, low = 0, high = 0;  // low == high: no interval is drawn
@@ -101,7 +98,7 @@ std::string task_chart(const ordered_json& record, Language language) {
     Bar bar{task.value(language == Language::kChinese ? "name_zh" : "name", ""), "",
             number_at(task, "tokens_per_second")};
     const ordered_json summary = task.value("tokens_per_second_summary", ordered_json::object());
-    if (summary.contains("confidence_95"))
+    if (summary.contains("confidence_95") && summary["confidence_95"].is_array())
       bar.low = std::max(0.0, summary["confidence_95"][0].get<double>()), bar.high = summary["confidence_95"][1];
     bar.text = fmt::format("{:.2f} tok/s", bar.value);
     bars.push_back(std::move(bar));
@@ -114,56 +111,9 @@ std::string task_chart(const ordered_json& record, Language language) {
                      chart);
 }
 
-// A point under the roofline: operations per byte read, and operations per second.
-struct RooflinePoint {
-  std::string label;
-  double intensity = 0, speed = 0;
-};
-
-std::vector<RooflinePoint> roofline_points(const ordered_json& record, Language language) {
-  std::vector<RooflinePoint> points;
-  const double per_token = 2 * number_at(record.value("model", ordered_json::object()), "parameters");
-  const ordered_json memory = record.value("memory", ordered_json::object());
-  const double streamed = number_at(memory, "streamed_bytes_per_step");
-  if (per_token <= 0 || streamed <= 0) return points;
-  const ordered_json average = record.value("average", ordered_json::object());
-  const bool chinese = language == Language::kChinese;
-  // Where a step brings several tokens, tokens per second are no measure of bytes.
-  if (const double decode = number_at(average, "decode_tokens_per_second");
-      decode > 0 && !average.contains("speculation"))
-    points.push_back({chinese ? "解码" : "decode", per_token / streamed, per_token * decode});
-  const ordered_json tasks = record.value("tasks", ordered_json::array());
-  if (const double prefill = number_at(average, "prefill_tokens_per_second"); prefill > 0 && !tasks.empty()) {
-    double prompt = 0;
-    for (const ordered_json& task : tasks) prompt += number_at(task, "prompt_tokens") / double(tasks.size());
-    points.push_back({chinese ? "预填充" : "prefill", per_token * prompt / streamed, per_token * prefill});
-  }
-  for (const ordered_json& point : record.value("sweep", ordered_json::array())) {
-    if (point.value("kind", "") == "prefill") {
-      const double tokens = number_at(point, "prompt_tokens");
-      points.push_back({fmt::format("{} {:.0f}", chinese ? "预填充" : "prefill", tokens), per_token * tokens / streamed,
-                        per_token * number_at(point["prefill_tokens_per_second"], "median")});
-    } else if (number_at(point, "bytes_per_step") > 0) {
-      const double batch = number_at(point, "batch");
-      points.push_back(
-          {fmt::format("{} x{:.0f} @{:.0f}", chinese ? "解码" : "decode", batch, number_at(point, "depth")),
-           per_token * batch / number_at(point, "bytes_per_step"),
-           per_token * number_at(point["decode_tokens_per_second"], "median")});
-    }
-  }
-  return points;
-}
-
 std::string roofline_chart(const ordered_json& record, Language language) {
-  const double bandwidth =
-      number_at(record.value("bandwidth", ordered_json::object()), "read_bandwidth_bytes_per_second");
-  const std::vector<RooflinePoint> points = roofline_points(record, language);
+  const auto [bandwidth, peak, unit, points] = roofline(record, language);
   if (bandwidth <= 0 || points.empty()) return "";
-  // The peak of the arithmetic that ran, where the record has it: tiles for bf16 terms, else fused multiply-adds.
-  const bool tiles = record.value("model", ordered_json::object()).value("activations", "").starts_with("bf16");
-  double peak = 0;
-  for (const ordered_json& p : record.value("peaks", ordered_json::array()))
-    if (p.value("name", "") == (tiles ? "bf16 AMX" : "F32 FMA")) peak = number_at(p, "per_second");
   double low_x = points.front().intensity, high_x = low_x, high_y = peak, low_y = points.front().speed;
   for (const RooflinePoint& p : points) {
     low_x = std::min(low_x, p.intensity), high_x = std::max(high_x, p.intensity);
@@ -180,15 +130,15 @@ std::string roofline_chart(const ordered_json& record, Language language) {
     const double v = std::pow(10, e);
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\"/><text class=\"soft\" x=\"{3}\" "
-        "y=\"{4:.1f}\" text-anchor=\"end\">{5:g} GFLOP/s</text>\n",
-        kLeft, kLeft + kWidth, y(v), kLeft - 6, y(v) + 4, v / 1e9);
+        "y=\"{4:.1f}\" text-anchor=\"end\">{5:g} G{6}/s</text>\n",
+        kLeft, kLeft + kWidth, y(v), kLeft - 6, y(v) + 4, v / 1e9, unit);
   }
   for (int e = exponent(low_x); std::pow(10, e) <= high_x; ++e) {
     const double v = std::pow(10, e);
     out += fmt::format(
         "<line class=\"grid\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\"/><text class=\"soft\" x=\"{0:.1f}\" "
-        "y=\"{3}\" text-anchor=\"middle\">{4:g} FLOP/B</text>\n",
-        x(v), kTop, kTop + kHeight, kTop + kHeight + 18, v);
+        "y=\"{3}\" text-anchor=\"middle\">{4:g} {5}/B</text>\n",
+        x(v), kTop, kTop + kHeight, kTop + kHeight + 18, v, unit);
   }
   const double ridge = peak > 0 ? std::min(peak / bandwidth, high_x) : std::min(high_x, high_y / bandwidth);
   const double first = std::max(low_x, low_y / bandwidth);
@@ -294,7 +244,7 @@ std::string html_report(const ordered_json& record, Language language) {
       section(say("Run record", "运行记录"),
               "<details><summary>JSON</summary><pre>" +
                   escaped(record.dump(1, ' ', false, ordered_json::error_handler_t::replace)) + "</pre></details>\n");
-  return out + "</body></html>\n";
+  return without_controls(out + "</body></html>\n");
 }
 
 }  // namespace updraft::measure

@@ -21,11 +21,6 @@ const ordered_json& at(const ordered_json& object, const char* key) {
   return found == object.end() ? kNothing : *found;
 }
 
-double number_at(const ordered_json& object, const char* key) {
-  const ordered_json& value = at(object, key);
-  return value.is_number() ? value.get<double>() : 0;
-}
-
 std::string text_at(const ordered_json& object, const char* key) {
   const ordered_json& value = at(object, key);
   return value.is_string() ? value.get<std::string>() : value.is_null() ? "-" : value.dump();
@@ -45,9 +40,29 @@ std::string fill_name(const std::string& fill, const Words& say) {
 
 }  // namespace
 
+double number_at(const ordered_json& object, const char* key) {
+  const ordered_json& value = at(object, key);
+  return value.is_number() ? value.get<double>() : 0;
+}
+
 std::string cell(const ordered_json& object, const char* key, const char* format, double scale) {
   const ordered_json& value = at(object, key);
   return value.is_number() ? fmt::format(fmt::runtime(format), value.get<double>() * scale) : "-";
+}
+
+std::string without_controls(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = uint8_t(text[i]);
+    const bool wide =
+        byte == 0xc2 && i + 1 < text.size() && uint8_t(text[i + 1]) >= 0x80 && uint8_t(text[i + 1]) < 0xa0;
+    if (wide) ++i;
+    if (wide || byte == 0x7f || (byte < 0x20 && byte != '\t' && byte != '\n'))
+      out += "\uFFFD";
+    else
+      out += text[i];
+  }
+  return out;
 }
 
 std::string gigabytes(double bytes) {
@@ -76,14 +91,16 @@ TableText task_table(const ordered_json& record, Language language) {
     const ordered_json& gaps = at(task, "inter_token_latency_s");
     const ordered_json& latency = at(task, "latency_s");
     const ordered_json& interval = at(latency, "confidence_95");
-    const double half = interval.is_array() ? (interval[1].get<double>() - interval[0].get<double>()) / 2 : 0;
+    const std::string half =  // the upper one: the lower one may have ended at 0
+        interval.is_array() ? fmt::format(" ±{:.3f}", interval[1].get<double>() - number_at(latency, "mean")) : "";
     table.rows.push_back(
         {text_at(task, language == Language::kChinese ? "name_zh" : "name"), cell(task, "prompt_tokens", "{:.0f}"),
-         cell(task, "new_tokens", "{:.0f}"), cell(latency, "mean", "{:.3f}") + fmt::format(" ±{:.3f}", half),
+         cell(task, "new_tokens", "{:.0f}"), cell(latency, "mean", "{:.3f}") + half,
          cell(task, "tokens_per_second", "{:.2f}"), cell(at(task, "time_to_first_token_s"), "median", "{:.3f}"),
          cell(task, "prefill_tokens_per_second", "{:.1f}"), cell(task, "decode_tokens_per_second", "{:.2f}"),
-         fmt::format("{}/{}/{}", cell(gaps, "p50", "{:.1f}", 1e3), cell(gaps, "p95", "{:.1f}", 1e3),
-                     cell(gaps, "p99", "{:.1f}", 1e3))});
+         at(gaps, "p50").is_number() ? fmt::format("{}/{}/{}", cell(gaps, "p50", "{:.1f}", 1e3),
+                                                   cell(gaps, "p95", "{:.1f}", 1e3), cell(gaps, "p99", "{:.1f}", 1e3))
+                                     : "-"});
     std::vector<std::string>& row = table.rows.back();
     const ordered_json& guesses = at(task, "speculation");
     if (speculates)
@@ -175,7 +192,10 @@ std::vector<std::pair<std::string, std::string>> fact_rows(const ordered_json& r
   std::vector<std::pair<std::string, std::string>> rows;
   const ordered_json &model = at(record, "model"), &machine = at(record, "machine"), &memory = at(record, "memory"),
                      &bandwidth = at(record, "bandwidth"), &protocol = at(record, "protocol");
-  if (at(record, "target").is_string()) rows.emplace_back(say("Endpoint", "服务地址"), text_at(record, "target"));
+  if (at(record, "target").is_string()) {
+    rows.emplace_back(say("Endpoint", "服务地址"), text_at(record, "target"));
+    rows.emplace_back(say("Model", "模型"), text_at(model, "name"));
+  }
   if (model.is_object() && at(model, "dtype").is_string()) {
     rows.emplace_back(say("Model", "模型"),
                       fmt::format("{} ({}, {:.3g} B), {} {}, KV {}", text_at(model, "name"),

@@ -28,6 +28,12 @@ std::vector<std::string> warnings(const nlohmann::ordered_json& record, Language
 
 // Number at a path of keys, formatted; "-" when it is missing or null.
 std::string cell(const nlohmann::ordered_json& object, const char* key, const char* format, double scale = 1);
+double number_at(const nlohmann::ordered_json& object, const char* key);  // 0 when it is missing or no number
 std::string gigabytes(double bytes);
+// For a terminal, in the given order: the first column is left-aligned, the others right.
+std::string text_table(const TableText&);
+// Control characters other than tab and newline become U+FFFD: what a model says must not steer a terminal, and a file
+// with NUL is no text.
+std::string without_controls(const std::string& utf8);
 
 }  // namespace updraft::measure

@@ -30,27 +30,6 @@ std::string padded(const std::string& text, int width, bool right) {
   return right ? space + text : text + space;
 }
 
-std::string draw_table(const TableText& table) {
-  if (table.rows.empty()) return "";
-  std::vector<int> widths;
-  for (const std::string& title : table.header) widths.push_back(display_width(title));
-  for (const auto& row : table.rows)
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
-  const auto line = [&](const std::vector<std::string>& cells) {
-    std::string out;
-    for (size_t i = 0; i < cells.size(); ++i) out += (i ? "  " : "") + padded(cells[i], widths[i], i > 0);
-    return out + "\n";
-  };
-  std::string rule;
-  for (size_t i = 0; i < widths.size(); ++i) rule += (i ? "  " : "") + std::string(size_t(widths[i]), '-');
-  std::string out = line(table.header) + rule + "\n";
-  for (size_t i = 0; i < table.rows.size(); ++i) {
-    if (table.last_row_is_total && i + 1 == table.rows.size()) out += rule + "\n";
-    out += line(table.rows[i]);
-  }
-  return out + "\n";
-}
-
 // Markdown shows HTML, and a bar ends a cell: a model's text or a file's name must be neither.
 std::string markdown_text(const std::string& text) {
   std::string out;
@@ -96,15 +75,36 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
+std::string text_table(const TableText& table) {
+  if (table.rows.empty()) return "";
+  std::vector<int> widths;
+  for (const std::string& title : table.header) widths.push_back(display_width(title));
+  for (const auto& row : table.rows)
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
+  const auto line = [&](const std::vector<std::string>& cells) {
+    std::string out;
+    for (size_t i = 0; i < cells.size(); ++i) out += (i ? "  " : "") + padded(cells[i], widths[i], i > 0);
+    return out + "\n";
+  };
+  std::string rule;
+  for (size_t i = 0; i < widths.size(); ++i) rule += (i ? "  " : "") + std::string(size_t(widths[i]), '-');
+  std::string out = line(table.header) + rule + "\n";
+  for (size_t i = 0; i < table.rows.size(); ++i) {
+    if (table.last_row_is_total && i + 1 == table.rows.size()) out += rule + "\n";
+    out += line(table.rows[i]);
+  }
+  return out + "\n";
+}
+
 std::string terminal_report(const ordered_json& record, Language language) {
   std::string out;
   for (const auto& [name, value] : fact_rows(record, language)) out += padded(name, 16, false) + value + "\n";
-  out += "\n" + draw_table(task_table(record, language)) + draw_table(prefill_table(record, language)) +
-         draw_table(decode_table(record, language)) + draw_table(rows_table(record, language));
+  out += "\n" + text_table(task_table(record, language)) + text_table(prefill_table(record, language)) +
+         text_table(decode_table(record, language)) + text_table(rows_table(record, language));
   if (record.contains("tasks"))
     for (const ordered_json& task : record["tasks"]) out += example(task, language);
   for (const std::string& warning : warnings(record, language)) out += warning + "\n";
-  return out;
+  return without_controls(out);
 }
 
 std::string markdown_report(const ordered_json& record, Language language) {
@@ -116,15 +116,14 @@ std::string markdown_report(const ordered_json& record, Language language) {
   out += markdown_table(facts) + markdown_table(task_table(record, language)) +
          markdown_table(prefill_table(record, language)) + markdown_table(decode_table(record, language)) +
          markdown_table(rows_table(record, language));
-  if (!record.contains("tasks")) return out;
-  for (const ordered_json& task : record["tasks"]) {
+  for (const ordered_json& task : record.value("tasks", ordered_json::array())) {
     out +=
         fmt::format("**{}**\n\n", markdown_text(task.value(language == Language::kChinese ? "name_zh" : "name", "")));
     std::string text = markdown_text(task.value("text", ""));
     for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) text.replace(at, 1, "\n> ");
     out += "> " + text + "\n\n";
   }
-  return out;
+  return without_controls(out);
 }
 
 std::string csv_report(const ordered_json& record) {

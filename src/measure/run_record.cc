@@ -112,14 +112,19 @@ ordered_json model_facts(session::Session& loaded, const session::LoadOptions& o
   const checkpoint::Checkpoint& model = loaded.checkpoint();
   const compute::MachineInfo machine = loaded.engine().machine().info();
   const std::string name = model.path().empty() ? options.synthetic : session::model_name(model.path());
+  const checkpoint::ModelConfig& config = model.config();
+  const int64_t table = int64_t(config.vocabulary_size) * config.hidden_size;
   return {{"name", name},
           {"path", model.path().string()},
           {"hash", model_hash(model, options)},
           {"synthetic", options.synthetic.empty() ? ordered_json(nullptr) : ordered_json(options.synthetic)},
           {"synthetic_seed", options.synthetic_seed},
           {"container", model.container()},
-          {"architecture", model.config().architecture_name},
-          {"parameters", model.config().parameters()},
+          {"architecture", config.architecture_name},
+          {"parameters", config.parameters()},
+          // What a decode step multiplies with: of two tables, the embedding is only looked up.
+          {"step_parameters", config.parameters() - (config.tied_embeddings ? 0 : table)},
+          {"head_parameters", table},
           {"dtype", loaded.packing_names()},
           {"kv_dtype", compute::name(loaded.engine().options().kv_dtype)},
           {"device", machine.name},

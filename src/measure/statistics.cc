@@ -48,9 +48,9 @@ Summary summarize(const std::vector<double>& samples) {
   s.minimum = *std::min_element(samples.begin(), samples.end());
   s.maximum = *std::max_element(samples.begin(), samples.end());
   s.standard_deviation = std::sqrt(variance_of(samples));
-  const double half = s.count > 1 ? student_t(s.count - 1) * s.standard_deviation / std::sqrt(double(s.count)) : 0;
-  s.low_95 = s.mean - half;
-  s.high_95 = s.mean + half;
+  if (s.count < 2) return s;
+  const double half = student_t(s.count - 1) * s.standard_deviation / std::sqrt(double(s.count));
+  s.confidence_95 = Interval{s.mean - half, s.mean + half};
   return s;
 }
 
@@ -58,16 +58,15 @@ Ratio ratio_of_means(const std::vector<double>& a, const std::vector<double>& b)
   const double mean_a = mean_of(a), mean_b = mean_of(b);
   if (mean_a <= 0 || mean_b <= 0) return {};
   const double ratio = mean_a / mean_b;
+  if (a.size() < 2 || b.size() < 2) return {ratio, {}};
   // Relative variances of the two means; Welch's and Satterthwaite's degrees of freedom.
   const double va = variance_of(a) / double(a.size()) / (mean_a * mean_a);
   const double vb = variance_of(b) / double(b.size()) / (mean_b * mean_b);
   const double total = va + vb;
-  if (total <= 0) return {ratio, ratio, ratio};
-  double divisor = 0;
-  if (a.size() > 1) divisor += va * va / double(a.size() - 1);
-  if (b.size() > 1) divisor += vb * vb / double(b.size() - 1);
+  if (total <= 0) return {ratio, Interval{ratio, ratio}};
+  const double divisor = va * va / double(a.size() - 1) + vb * vb / double(b.size() - 1);
   const double half = student_t(divisor > 0 ? total * total / divisor : 1) * std::sqrt(total);
-  return {ratio, ratio * std::exp(-half), ratio * std::exp(half)};
+  return {ratio, Interval{ratio * std::exp(-half), ratio * std::exp(half)}};
 }
 
 }  // namespace updraft::measure

@@ -1,15 +1,20 @@
 // Small statistics for benchmarks: medians, percentiles, mean with a 95 % confidence interval (Student's t).
 #pragma once
 
+#include <optional>
 #include <vector>
 
 namespace updraft::measure {
 
+struct Interval {
+  double low = 0, high = 0;
+};
+
 struct Summary {
   int count = 0;
   double mean = 0, median = 0, minimum = 0, maximum = 0;
-  double standard_deviation = 0;   // of the samples (n - 1)
-  double low_95 = 0, high_95 = 0;  // of the mean; equal to it for one sample
+  double standard_deviation = 0;          // of the samples (n - 1)
+  std::optional<Interval> confidence_95;  // of the mean; none for fewer than two samples: one says nothing of spread
 };
 Summary summarize(const std::vector<double>& samples);
 
@@ -17,9 +22,10 @@ Summary summarize(const std::vector<double>& samples);
 double percentile(std::vector<double> samples, double share);
 
 // mean(a) / mean(b) with its 95 % confidence interval (Welch on the logarithm, by the delta method). 0 when either is
-// empty.
+// empty; no interval where either has fewer than two samples.
 struct Ratio {
-  double ratio = 0, low_95 = 0, high_95 = 0;
+  double ratio = 0;
+  std::optional<Interval> confidence_95;
 };
 Ratio ratio_of_means(const std::vector<double>& a, const std::vector<double>& b);
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 #include <string>
 
 #include "base/error.h"
@@ -13,11 +14,11 @@ namespace {
 using nlohmann::ordered_json;
 
 std::vector<std::string> string_list(const std::string& name, const ordered_json& value) {
-  if (value.is_null()) return {};
-  if (value.is_string()) return {value.get<std::string>()};
-  if (!value.is_array()) fail("{}: a string or a list of strings is expected, not {}", name, value.dump());
+  if (!value.is_string() && !value.is_array())
+    fail("{}: a string or a list of strings is expected, not {}", name, value.dump());
   std::vector<std::string> list;
-  for (const ordered_json& item : value) list.push_back(text_value(name, item));
+  for (const ordered_json& item : value.is_string() ? ordered_json::array({value}) : value)
+    list.push_back(text_value(name, item));
   for (const std::string& item : list)
     if (item.empty()) fail("{}: an empty stop string would end every answer at once", name);
   return list;
@@ -46,25 +47,33 @@ std::vector<std::pair<int32_t, float>> logit_bias(const std::string& name, const
   return biases;
 }
 
+uint64_t seed_value(const std::string& name, const ordered_json& value) {
+  constexpr uint64_t kLargest = std::numeric_limits<uint64_t>::max();
+  if (value.is_number_unsigned() || (value.is_number_integer() && value.get<int64_t>() >= 0))
+    return value.get<uint64_t>();
+  fail("{}: a whole number from 0 to {} is expected, not {}", name, kLargest, value.dump());
+}
+
 // True when the field belongs to sampling and was applied; `samples` tells that the field only makes sense when
-// sampling.
+// sampling, with a value that is not "off".
 bool apply_sampling(const std::string& name, const ordered_json& v, engine::SamplingParameters& s, bool& samples) {
-  const auto sampling = [&](float& field, double low, double high) {
-    field = float(number_value(name, v, low, high));
-    samples = true;
+  const auto sampling = [&](float& field, double high, std::optional<double> off) {
+    const double value = number_value(name, v, 0, high);
+    field = float(value);
+    if (value != off) samples = true;
     return true;
   };
-  if (name == "temperature") return sampling(s.temperature, 0, 1000);
-  if (name == "top_p") return sampling(s.top_p, 0, 1);
-  if (name == "min_p") return sampling(s.min_p, 0, 1);
-  if (name == "typical_p") return sampling(s.typical_p, 0, 1);
-  if (name == "epsilon_cutoff") return sampling(s.epsilon_cutoff, 0, 1);
-  if (name == "eta_cutoff") return sampling(s.eta_cutoff, 0, 1);
+  if (name == "temperature") return sampling(s.temperature, 1000, std::nullopt);
+  if (name == "top_p") return sampling(s.top_p, 1, 1);
+  if (name == "min_p") return sampling(s.min_p, 1, 0);
+  if (name == "typical_p") return sampling(s.typical_p, 1, 1);
+  if (name == "epsilon_cutoff") return sampling(s.epsilon_cutoff, 1, 0);
+  if (name == "eta_cutoff") return sampling(s.eta_cutoff, 1, 0);
   if (name == "top_k") {
     s.top_k = int32_t(integer_value(name, v, 0, kMaxId));
-    samples = true;
+    if (s.top_k != 0) samples = true;
   } else if (name == "seed") {
-    s.seed = uint64_t(integer_value(name, v, 0, std::numeric_limits<int64_t>::max()));
+    s.seed = seed_value(name, v);
   } else if (name == "repetition_penalty") {
     s.repetition_penalty = float(number_value(name, v, 1e-3, 1e3));
   } else if (name == "presence_penalty") {
@@ -128,17 +137,21 @@ bool apply_request(const std::string& name, const ordered_json& v, TextRequest& 
   return true;
 }
 
+bool is_given(const ordered_json& settings, const char* name) {
+  return settings.contains(name) && !settings[name].is_null();
+}
+
 }  // namespace
 
 void apply_settings(const ordered_json& settings, TextRequest& request) {
   if (!settings.is_object()) fail("a request is a JSON object, not {}", settings.dump());
   bool samples = false;
   for (const auto& [name, value] : settings.items()) {
-    if (name == "do_sample" || name == "system") continue;
+    if (name == "do_sample" || name == "system" || value.is_null()) continue;
     if (!apply_sampling(name, value, request.sampling, samples) && !apply_request(name, value, request))
-      fail("\"{}\" is not a field of a request; `updraft generate --help` lists them", name);
+      fail("\"{}\" is not a field of a request; docs/guide.md lists them under generate", name);
   }
-  if (settings.contains("system")) {
+  if (is_given(settings, "system")) {
     if (!request.messages) fail("system: needs messages (or --chat) to belong to");
     // A braced list would be taken for the elements to insert.
     const ordered_json message = {{"role", "system"}, {"content", text_value("system", settings["system"])}};
@@ -146,11 +159,17 @@ void apply_settings(const ordered_json& settings, TextRequest& request) {
   }
   // Asking for a temperature asks for sampling; temperature 0 and do_sample false ask for greedy.
   if (samples) request.sampling.do_sample = true;
-  if (settings.contains("do_sample")) request.sampling.do_sample = boolean_value("do_sample", settings["do_sample"]);
+  if (is_given(settings, "do_sample")) request.sampling.do_sample = boolean_value("do_sample", settings["do_sample"]);
   if (request.sampling.temperature == 0) {
     request.sampling.do_sample = false;
     request.sampling.temperature = 1;
   }
+}
+
+void draw_seed(const ordered_json& settings, TextRequest& request) {
+  if (!request.sampling.do_sample || is_given(settings, "seed")) return;
+  // Of 32 bits: short to type again, and the same number to every reader of JSON.
+  request.sampling.seed = std::random_device()();
 }
 
 }  // namespace updraft::session

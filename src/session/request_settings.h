@@ -10,8 +10,12 @@
 namespace updraft::session {
 
 // Applies `settings` over `request` (usually Session::default_request()). Throws Error naming the field that is
-// unknown, of the wrong type or out of range. Fields of the request itself: prompt, messages, ids, tools,
-// template_variables, system.
+// unknown, of the wrong type or out of range. A field that is null is as if it were not there. Fields of the request
+// itself: prompt, messages, ids, tools, template_variables, system.
 void apply_settings(const nlohmann::ordered_json& settings, TextRequest& request);
+
+// After apply_settings, for who wants what transformers does: a request that samples without a seed gets a fresh one,
+// so that the same question may get another answer.
+void draw_seed(const nlohmann::ordered_json& settings, TextRequest& request);
 
 }  // namespace updraft::session

@@ -40,21 +40,27 @@ void read_config_templates(const Json& config, const fs::path& path, ChatSetting
 
 void read_template_files(const fs::path& folder, ChatSettings& settings) {
   fs::path main = folder / "chat_template.jinja";
-  if (!fs::exists(main)) return;
-  settings.chat_template = read_file(main);
-  settings.source = main.string();
-  settings.tool_template.clear();
+  if (fs::exists(main)) {
+    settings.chat_template = read_file(main);
+    settings.source = main.string();
+    settings.tool_template.clear();
+  }
   fs::path tools = folder / "additional_chat_templates" / "tool_use.jinja";
   if (fs::exists(tools)) settings.tool_template = read_file(tools), settings.tool_source = tools.string();
 }
 
 // A token is a string, or {"content": "...", ...} as an added token is written.
+void read_token(const std::string& name, const Json& value, Json& tokens) {
+  if (value.is_string()) tokens[name] = value;
+  if (value.is_object() && value.contains("content") && value["content"].is_string()) tokens[name] = value["content"];
+}
+
 void read_tokens(const Json& config, Json& tokens) {
   for (const auto& [key, value] : config.items()) {
-    bool is_token = key.size() > 6 && key.ends_with("_token");
-    if (!is_token) continue;
-    if (value.is_string()) tokens[key] = value;
-    if (value.is_object() && value.contains("content") && value["content"].is_string()) tokens[key] = value["content"];
+    if (key.size() > 6 && key.ends_with("_token")) read_token(key, value, tokens);
+    if (key == "extra_special_tokens" && value.is_object()) {
+      for (const auto& [name, token] : value.items()) read_token(name, token, tokens);
+    }
   }
 }
 
@@ -69,7 +75,7 @@ Json ChatSettings::variables() const {
 
 bool ChatSettings::takes_tool_template(const Json& variables) const {
   const auto tools = variables.find("tools");
-  return !tool_template.empty() && tools != variables.end() && !tools->is_null() && !tools->empty();
+  return !tool_template.empty() && tools != variables.end() && !tools->is_null();
 }
 
 ChatSettings load_chat_settings(const fs::path& folder) {
@@ -79,8 +85,10 @@ ChatSettings load_chat_settings(const fs::path& folder) {
   read_config_templates(config, config_path, settings);
   read_template_files(folder, settings);
   settings.special_tokens = Json::object();
-  read_tokens(read_json(folder / "special_tokens_map.json"), settings.special_tokens);
   read_tokens(config, settings.special_tokens);
+  // As in TokenizerConfig::naming_files.
+  const Json map = read_json(folder / "special_tokens_map.json");
+  if (!config.contains("added_tokens_decoder")) read_tokens(map, settings.special_tokens);
   return settings;
 }
 

@@ -40,7 +40,8 @@ struct ChatSettings {
   // What every template finds defined, as in transformers: the special tokens, and `tools` and `documents` as none.
   nlohmann::ordered_json variables() const;
 
-  // Whether these variables go to tool_template, as in transformers: where there are tools and the model has one.
+  // Whether these variables go to tool_template, as in transformers: where `tools` is not none, be it an empty
+  // list, and the model has one.
   bool takes_tool_template(const nlohmann::ordered_json& variables) const;
 };
 ChatSettings load_chat_settings(const std::filesystem::path& folder);

@@ -17,7 +17,7 @@ TokenizerParts load_json(const std::filesystem::path& file, const TokenizerConfi
   // Without a configuration the post-processor is the only one to say what begins and ends a text.
   if (!parts.prefix.empty()) parts.bos = parts.prefix.front();
   if (!parts.suffix.empty()) parts.eos = parts.suffix.back();
-  apply(config, parts);
+  apply(config, VocabularyFile::kTokenizerJson, parts);
   return parts;
 }
 
@@ -27,7 +27,7 @@ TokenizerParts load_model(const std::filesystem::path& file, const TokenizerConf
   const bool legacy = field_or(config.config, "legacy", true, file.string());
   TokenizerParts parts = sentencepiece_parts(parse_sentencepiece_model(read_file(file), file.string()), file.string(),
                                              legacy && !config.empty());
-  apply(config, parts);
+  apply(config, VocabularyFile::kTokenizerModel, parts);
   return parts;
 }
 

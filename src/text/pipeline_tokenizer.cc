@@ -68,6 +68,7 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts)
       suffix_(std::move(parts.suffix)),
       bos_(parts.bos),
       eos_(parts.eos),
+      split_special_(parts.split_special),
       kind_(std::move(parts.kind)),
       special_(size_t(vocabulary_.size())) {
   for (TokenId id = 0; id < size(); ++id)
@@ -85,12 +86,12 @@ std::vector<TokenId> PipelineTokenizer::encode(std::string_view text, EncodeOpti
   std::vector<TokenId> out;
   out.reserve(text.size() / 3 + prefix_.size() + suffix_.size());
   if (options.add_special) out = prefix_;
+  const bool parse_special = options.parse_special && !split_special_;
   Lease workspace(*this);
-  added_.split_raw(text, options.parse_special,
-                   {[&](TokenId id) { out.push_back(id); },
-                    [&](std::string_view piece, bool first) {
-                      encode_piece(piece, first, options.parse_special, *workspace, out);
-                    }});
+  added_.split_raw(
+      text, parse_special,
+      {[&](TokenId id) { out.push_back(id); },
+       [&](std::string_view piece, bool first) { encode_piece(piece, first, parse_special, *workspace, out); }});
   if (options.add_special) out.insert(out.end(), suffix_.begin(), suffix_.end());
   return out;
 }

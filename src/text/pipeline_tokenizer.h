@@ -30,7 +30,8 @@ struct TokenizerParts {
   DecoderSteps decoder;
   std::vector<TokenId> prefix, suffix;  // what add_special puts around the text
   std::optional<TokenId> bos, eos;
-  std::string kind;  // "byte-level BPE"
+  bool split_special = false;  // special tokens in a text are text, whatever parse_special says
+  std::string kind;            // "byte-level BPE"
 };
 
 class PipelineTokenizer final : public Tokenizer {
@@ -75,6 +76,7 @@ class PipelineTokenizer final : public Tokenizer {
   DecoderSteps decoder_;
   std::vector<TokenId> prefix_, suffix_;
   std::optional<TokenId> bos_, eos_;
+  bool split_special_;
   std::string kind_;
   std::vector<bool> special_;  // by id
 

@@ -91,6 +91,7 @@ SentencePieceModel::Piece parse_piece(std::string_view bytes, const std::string&
 void parse_trainer(std::string_view bytes, const std::string& name, SentencePieceModel& model) {
   for (Fields fields(bytes, name); fields.next();) {
     if (fields.number() == 3) model.model_type = int(fields.integer());
+    if (fields.number() == 24) model.whitespace_as_suffix = fields.integer() != 0;
     if (fields.number() == 35) model.byte_fallback = fields.integer() != 0;
     if (fields.number() == 41) model.bos_id = int(fields.integer());
     if (fields.number() == 42) model.eos_id = int(fields.integer());
@@ -116,6 +117,8 @@ void refuse_unsupported(const SentencePieceModel& model, const std::string& name
     fail("{}: the sentencepiece field 'remove_extra_whitespaces' is not supported.", name);
   if (!model.escape_whitespaces)
     fail("{}: the sentencepiece field 'escape_whitespaces: false' is not supported.", name);
+  if (model.whitespace_as_suffix)
+    fail("{}: the sentencepiece field 'treat_whitespace_as_suffix' is not supported.", name);
 }
 
 }  // namespace

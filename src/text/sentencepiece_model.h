@@ -21,7 +21,7 @@ struct SentencePieceModel {
   std::vector<Piece> pieces;
   // trainer_spec
   int model_type = 1;  // unigram 1, bpe 2, word 3, char 4
-  bool byte_fallback = false;
+  bool byte_fallback = false, whitespace_as_suffix = false;
   int bos_id = 1, eos_id = 2;
   // normalizer_spec
   std::string character_map;

@@ -85,11 +85,16 @@ void add_named_tokens(const TokenizerConfig& config, TokenizerParts& parts) {
   for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
     names.push_back(config.special_token(key));
   }
-  for (const Json* source : {&config.config, &config.special_tokens}) {
+  for (const Json* source : config.naming_files()) {  // "image_token" and the like, of models of their own
+    for (const auto& item : source->items()) {
+      if (item.key().ends_with("_token")) names.push_back(config.special_token(item.key().c_str()));
+    }
+  }
+  for (const Json* source : config.naming_files()) {
     for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
       const Json& tokens = field(*source, key);
-      if (!tokens.is_array()) continue;
-      for (const Json& token : tokens) {
+      if (!tokens.is_structured()) continue;
+      for (const Json& token : tokens) {  // of {"image_token": "<image>"} as of ["<image>"]
         names.push_back(token.is_string() ? token.get<std::string>()
                                           : field_or<std::string>(token, "content", "", key));
       }
@@ -108,8 +113,13 @@ void add_named_tokens(const TokenizerConfig& config, TokenizerParts& parts) {
 
 }  // namespace
 
+std::vector<const Json*> TokenizerConfig::naming_files() const {
+  if (config.contains("added_tokens_decoder")) return {&config};
+  return {&special_tokens, &config};
+}
+
 std::string TokenizerConfig::special_token(const char* key) const {
-  for (const Json* source : {&config, &special_tokens}) {
+  for (const Json* source : naming_files()) {
     const Json& value = field(*source, key);
     if (value.is_string()) return value.get<std::string>();
     if (field(value, "content").is_string()) return field(value, "content").get<std::string>();
@@ -122,11 +132,12 @@ TokenizerConfig load_tokenizer_config(const std::filesystem::path& folder) {
           load_object(folder / "added_tokens.json")};
 }
 
-void apply(const TokenizerConfig& config, TokenizerParts& parts) {
+void apply(const TokenizerConfig& config, VocabularyFile from, TokenizerParts& parts) {
   if (config.empty()) return;
   const std::string file = (config.folder / "tokenizer_config.json").string();
   add_configured_tokens(config, file, parts);
   add_named_tokens(config, parts);
+  parts.split_special = field_or(config.config, "split_special_tokens", false, file);
 
   const std::string bos = config.special_token("bos_token"), eos = config.special_token("eos_token");
   if (!bos.empty()) parts.bos = parts.vocabulary.id_of(bos);
@@ -135,7 +146,8 @@ void apply(const TokenizerConfig& config, TokenizerParts& parts) {
   if (tokenizer_class.ends_with("Fast")) tokenizer_class.resize(tokenizer_class.size() - 4);
   const bool llama = tokenizer_class == "LlamaTokenizer" || tokenizer_class == "CodeLlamaTokenizer";
   const bool written = config.config.contains("add_bos_token") || config.config.contains("add_eos_token");
-  if (!llama && !written) return;
+  const bool rebuilt = from == VocabularyFile::kTokenizerJson ? llama && !parts.bpe.byte_level : llama || written;
+  if (!rebuilt) return;
   parts.prefix.clear();
   parts.suffix.clear();
   if (field_or(config.config, "add_bos_token", llama, file) && parts.bos) parts.prefix.push_back(*parts.bos);

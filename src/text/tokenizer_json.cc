@@ -53,7 +53,11 @@ class Reader {
   // A pattern without a scanner of its own.
   Regex regex(const std::string& pattern) {
     regular_expressions_ = true;
-    return naming(name_, [&] { return Regex(pattern); });
+    try {
+      return Regex(pattern);
+    } catch (const Error& error) {
+      throw UnsupportedComponent(fmt::format("{}: {}", name_, error.what()));
+    }
   }
   const Json& array(const Json& object, const char* key) const {
     const Json& value = field(object, key);

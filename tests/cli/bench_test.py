@@ -82,10 +82,70 @@ class Bench(unittest.TestCase):
             self.assertEqual((record["complete"], record["sweep"]), (False, []))
             self.assertEqual(support.interrupt("tune", *flags, "--dry-run", after="loaded in")[:2], (130, ""))
 
-    def test_speculation_needs_tasks(self):
-        done = run("bench", "--synthetic", self.shape, "--no-tasks", "--rows", 2, "--speculate")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("--no-tasks", done.stderr + done.stdout)
+    def refused(self, *arguments, says):
+        """As wrong usage, by name, before anything is read, pulled or measured."""
+        done = run("bench", *arguments)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), (arguments, done.stderr))
+        for part in says:
+            self.assertIn(part, done.stderr)
+        self.assertNotIn("no/such", done.stderr)
+
+    def test_flags_that_contradict_each_other(self):
+        of = ["no/such"]
+        self.refused(*of, "--no-tasks", "--rows", 2, "--speculate", says=["--no-tasks", "--speculate"])
+        self.refused(*of, "--no-tasks", "--rows", 2, "--tasks", "code", says=["--no-tasks", "--tasks"])
+        self.refused(*of, "--fail-below", 0.9, says=["--replay"])
+        for flags in (["--depth", "0,9000"], ["--depth", 500], ["--prompt", "16,513"], ["--rows", 600]):
+            self.refused(*of, "--context", 512, "--no-tasks", *flags, says=["--context 512", flags[0].replace("rows", "depth")])
+        for first, second in (("--output", "--html"), ("--output", "--record"), ("--html", "--record")):
+            self.refused(*of, first, self.folder / "x", second, self.folder / "." / "x", says=[first, second, "same file"])
+
+    def test_compare_refuses_what_it_does_not_use(self):
+        both = ["--compare", "no/such/a", "no/such/b"]
+        for flags in (["no/such"], ["--against", "http://localhost:1"], ["--record", "x"], ["--html", "x"], ["--runs", 3],
+                      ["--threads", 1], ["--no-probe"], ["--no-tasks"], ["--depth", 3], ["--quick"]):
+            self.refused(*flags, *both, says=[flags[0] if flags[0].startswith("-") else "MODEL", "leave", "--compare"])
+        for format in ("csv", "markdown", "html"):
+            self.refused(*both, "--format", format, says=[f"--format {format}"])
+
+    def test_flags_win_over_quick(self):
+        flags = ["--synthetic", self.shape, "--no-probe", "--tasks", "code", "--quick", "--format", "json"]
+
+        def counts(*more):
+            protocol = json.loads(run_ok("bench", *flags, *more).stdout)["protocol"]
+            return [protocol[key] for key in ("warmup_runs", "timed_runs", "max_new_tokens")]
+
+        self.assertEqual(counts(), [1, 2, 32])
+        self.assertEqual(counts("--runs", 3, "--warmup", 0, "--max-new-tokens", 7), [0, 3, 7])
+        self.assertEqual(counts("--runs", 1), [1, 1, 32])
+
+    def test_lists_leave_the_model_behind_them(self):
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder)
+            small = ["--no-probe", "--format", "json", "--sweep-tokens", 2, "--sweep-samples", 1]
+            for flags in (["--no-tasks", "--batch", "1,2"], ["--no-tasks", "--rows", 2], ["--no-tasks", "--prompt", 3],
+                          ["--no-tasks", "--batch", 1, "--batch", 2, "--depth", "0,4"],
+                          ["--runs", 1, "--warmup", 0, "--max-new-tokens", 1, "--tasks", "code,logic"]):
+                record = json.loads(run_ok("bench", *small, *flags, model).stdout)
+                self.assertEqual(record["model"]["name"], "model", flags)
+            self.assertEqual([task["id"] for task in record["tasks"]], ["code", "logic"])
+            gaps = record["tasks"][0]["inter_token_latency_s"]
+            self.assertEqual(set(gaps.values()), {None}, "one token has no gap")
+            batches = json.loads(run_ok("bench", *small, "--no-tasks", "--batch", 1, "--batch", 2, model).stdout)["sweep"]
+            self.assertEqual([point["batch"] for point in batches], [1, 2])
+
+    def test_beyond_the_models_own_context(self):
+        flags = ["--synthetic", self.shape, "--no-tasks", "--no-probe", "--sweep-samples", 1, "--sweep-tokens", 2]
+        done = run_ok("bench", *flags, "--depth", 4095)
+        self.assertRegex(done.stderr, "own context of 4096 tokens: --depth 4095")
+        self.assertNotIn("own context", run_ok("bench", *flags, "--depth", 4094).stderr)
+
+    def test_controls_of_a_models_text_are_not_passed_on(self):
+        page = self.folder / "controls.html"
+        done = run_ok("bench", "--synthetic", "tiny", "--synthetic-seed", 6, "--no-probe", "--quick", "--html", page)
+        for text in (done.stdout, page.read_bytes().decode()):
+            self.assertNotRegex(text, r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+            self.assertIn("\ufffd", text)
 
     def test_tune(self):
         with support.temporary_folder() as folder:
@@ -164,7 +224,14 @@ class Bench(unittest.TestCase):
                        page, "--lang", "zh")
         self.assertIn("代码生成", page.read_text(encoding="utf-8"))
         self.assertEqual(replayed.returncode, 0, replayed.stderr)
-        self.assertIn("code: tokens/s", replayed.stdout)
+        self.assertIn("代码生成: tok/s", replayed.stdout)
+        self.assertIn("仅一个样本", replayed.stdout)
+        for format in ("json", "csv", "markdown", "html"):  # a table behind them would break them
+            done = run_ok("bench", "--replay", single, "--no-probe", "--format", format, "--lang", "en")
+            self.assertIn("code: tokens/s", done.stderr)
+            self.assertNotIn("B / A", done.stdout)
+            if format == "json":
+                self.assertEqual(json.loads(done.stdout)["schema"], "updraft.run/1")
         again = json.loads((self.folder / "again.json").read_text())
         self.assertEqual(again["tasks"][0]["logits_hash"], json.loads(single.read_text())["tasks"][0]["logits_hash"])
         self.assertEqual(again["protocol"], json.loads(single.read_text())["protocol"])
@@ -222,6 +289,31 @@ class Bench(unittest.TestCase):
         self.assertIn("regression", worse.stderr)
         self.assertEqual(run("bench", "--compare", slow_file, fast_file, "--fail-below", 0.9).returncode, 0)
         self.assertEqual(run("bench", "--compare", fast_file, fast_file, "--fail-below", 0.9).returncode, 0)
+        output = self.folder / "comparison.json"
+        written = run("bench", "--compare", fast_file, slow_file, "--fail-below", 0.9, "--format", "json", "--output", output)
+        self.assertEqual((written.returncode, written.stdout), (4, ""))
+        figures = json.loads(output.read_text())["figures"]
+        self.assertIn("slower", {figure["verdict"] for figure in figures})
+        self.assertEqual(json.loads(run_ok("bench", "--compare", fast_file, slow_file, "--format", "json").stdout)["figures"],
+                         figures)
+        self.assertIn("更慢", run_ok("bench", "--compare", fast_file, slow_file, "--lang", "zh").stdout)
+
+    def test_one_sample_proves_nothing(self):
+        files = []
+        for factor in (1, 3):
+            record = json.loads(json.dumps(self.record))
+            record["sweep"] = []
+            for task in record["tasks"]:
+                task["samples"] = task["samples"][:1]
+                sample, = task["samples"]
+                sample["latency_s"] *= factor
+                sample["token_times_s"] = [t * factor for t in sample["token_times_s"]]
+                task["latency_s"]["confidence_95"] = [1, 1]  # as earlier versions wrote it
+            files.append(self.folder / f"one{factor}.json")
+            files[-1].write_text(json.dumps(record))
+        done = run_ok("bench", "--compare", *files, "--fail-below", 1, "--lang", "en")
+        self.assertIn("one sample", done.stdout)
+        self.assertIn("no regression is proven", done.stdout)
 
 
 if __name__ == "__main__":

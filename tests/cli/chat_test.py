@@ -1,87 +1,14 @@
 #!/usr/bin/env python3
 """`updraft chat` through a pipe and through a pseudo-terminal: wide characters, Ctrl-C, Ctrl-D, what a turn keeps."""
-import errno
-import fcntl
-import os
-import pty
 import re
-import select
 import shutil
-import signal
-import struct
-import subprocess
-import termios
 import time
 import unittest
 
 import support
-from support import answers, run, run_ok
+from support import Terminal, answers, run, run_ok
 
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?")
 STATISTICS = re.compile(r"(\d+) tokens of prompt, (\d+) of them kept from before; (\d+) new tokens")
-
-
-class Terminal:
-    """The program on a pseudo-terminal of its own."""
-
-    def __init__(self, *arguments, environment=None):
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            extra = {"TERM": "xterm", "LANG": "C.UTF-8", **(environment or {})}
-            os.execve(support.PROGRAM, [support.PROGRAM, *map(str, arguments)], support.clean_environment(extra))
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        self.data = b""
-
-    @property
-    def text(self):
-        return ESCAPES.sub("", self.data.decode("utf-8", "replace"))
-
-    def read(self, seconds):
-        if not select.select([self.master], [], [], seconds)[0]:
-            return False
-        try:
-            got = os.read(self.master, 65536)
-        except OSError as error:
-            if error.errno != errno.EIO:  # the other side is closed
-                raise
-            got = b""
-        self.data += got
-        return bool(got)
-
-    def edits(self):
-        """libedit shows the prompt first and takes the terminal over then: a Ctrl-D in between would be lost."""
-        return not termios.tcgetattr(self.master)[3] & termios.ICANON
-
-    def wait_for(self, pattern, seconds=600):
-        """The match, in what came since the last `type`. So patient because of the sanitizers of ./check --all."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            match = re.search(pattern, self.text, re.S)
-            if match and (self.edits() or not pattern.endswith(("> ", "> $"))):
-                return match
-            self.read(0.2 if not match else 0.01)
-        raise AssertionError(f"{pattern!r} did not come; the terminal shows:\n{self.text[-3000:]}")
-
-    def type(self, keys):
-        self.data = b""
-        os.write(self.master, keys.encode() if isinstance(keys, str) else keys)
-
-    def end(self, seconds=30):
-        """The exit code, after reading to the end."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.read(0.1)
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return os.waitstatus_to_exitcode(status)
-        raise AssertionError(f"the program goes on; the terminal shows:\n{self.text[-3000:]}")
-
-    def close(self):
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.master)
 
 
 class Chat(unittest.TestCase):
@@ -154,6 +81,41 @@ class Chat(unittest.TestCase):
         done = self.chat("/retry\nhi\n/retry\n")
         self.assertIn("nothing to answer", done.stderr)
         self.assertEqual(done.stdout.count(self.expected({"role": "user", "content": "hi"}) + "\n"), 2)
+
+    def test_retry_samples_anew(self):
+        sampled = self.chat("hi\n/retry\n/retry\n", "--temperature", 2).stdout.split("\n[length]\n")
+        self.assertEqual(len(set(sampled[:3])), 3, sampled)
+        same = self.chat("hi\n/retry\n", "--temperature", 2, "--seed", 5).stdout.split("\n[length]\n")
+        self.assertEqual(same[0], same[1])
+
+    def test_a_failed_retry_keeps_the_conversation(self):
+        hi = {"role": "user", "content": "hi"}
+        first = self.expected(hi)
+        done = self.chat('hi\n/set logit_bias {"999999": 1}\n/retry\n/set logit_bias null\nmore\n/retry\n')
+        self.assertIn("999999", done.stderr)
+        second = self.expected(hi, {"role": "assistant", "content": first}, {"role": "user", "content": "more"})
+        self.assertEqual(done.stdout.count(second + "\n"), 2, "after the failure the first answer is still there")
+        done = self.chat('hi\n/set logit_bias {"999999": 1}\n/retry\n/set logit_bias {}\n/retry\n')
+        self.assertEqual(done.stdout.count(first + "\n"), 2)
+
+    def test_settings_of_a_conversation(self):
+        done = self.chat("/set ids [1]\n/set prompt x\n/set messages []\n/set system x\n/set logprobs 2\nhi\n")
+        for name in ("ids", "prompt", "messages", "system", "logprobs"):
+            self.assertIn(f"updraft: {name}: ", done.stderr)
+        self.assertIn(self.expected({"role": "user", "content": "hi"}), done.stdout)
+        done = self.chat("/set max_new_tokens 2\nhi\n/stats\n/set max_new_tokens null\n/set ignore_eos null\n"
+                         '/set logit_bias {"2": 1000}\nhi\n/stats\n')
+        self.assertIn("; 2 new tokens", done.stdout)
+        self.assertIn("; 1 new tokens", done.stdout)  # the bias makes end-of-sequence certain, which is no longer ignored
+
+    def test_an_end_in_the_middle_of_a_text(self):
+        for text, said in (('"""one\ntwo', "one\ntwo"), ("one\\\ntwo\\", "one\ntwo\n")):
+            self.assertIn(self.expected({"role": "user", "content": said}) + "\n", self.chat(text).stdout)
+
+    def test_lines_that_end_as_on_windows(self):
+        done = self.chat("hi\r\n/exit\r\nmore\r\n")
+        self.assertEqual((done.returncode, done.stderr.count("updraft:")), (0, 0))
+        self.assertEqual(done.stdout, self.expected({"role": "user", "content": "hi"}) + "\n[length]\n")
 
     def test_a_refusing_template(self):
         model = self.folder / "refusing"

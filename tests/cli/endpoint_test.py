@@ -235,14 +235,53 @@ class Against(unittest.TestCase):
             self.record(server, environment={"http_proxy": "http://127.0.0.1:1"})
 
     def test_what_does_not_belong(self):
-        self.refused("http://localhost:1", "--synthetic", "mistral-7b", says=["--synthetic"])
-        self.refused("http://localhost:1", "--depth", "0", "--batch", "1", says=["--batch"])
+        """What a server's model does not use is named, not passed over and kept as a fact."""
+        for flags in (["--synthetic", "mistral-7b"], ["--depth", 0, "--batch", 1], ["--dtype", "f16"], ["--threads", 1],
+                      ["--kv-dtype", "int8"], ["--exact"], ["--context", 99], ["--write", "x"], ["--no-probe"],
+                      ["no/such-model"], ["--sweep-tokens", 2]):
+            done = run("bench", "--against", "http://localhost:1", *quick(), *flags)
+            self.assertEqual(done.returncode, 2, flags)
+            for flag in flags:
+                if str(flag).startswith("--"):
+                    self.assertIn(flag, done.stderr)
+            self.assertIn("leave", done.stderr)
+        for flags in (["--model", "foo"], ["--api-key", "secret"]):
+            done = run("bench", "no/such-model", *flags)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(flags[0], done.stderr)
+            self.assertIn("--against", done.stderr)
+            self.assertNotIn("no/such-model", done.stderr)
+
+    def test_the_record_has_nothing_of_a_model_in_this_process(self):
+        with support.temporary_folder() as folder, Server(stream=stream()) as server:
+            record = self.record(server)
+            self.assertEqual(record["flags"], {"against": server.url, "against_model": "only-one"})
+            record["protocol"]["sweep"]["batches"] = [1]
+            (folder / "edited.json").write_text(json.dumps(record))
+            done = run("bench", "--replay", folder / "edited.json")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("cannot be run again", done.stderr)
+
+    def test_the_model_is_named_and_what_is_not_known_is_not_0(self):
+        with Server(stream=stream(usage=False)) as server:
+            task, = self.record(server)["tasks"]
+            self.assertEqual((task["prompt_tokens"], task["prefill_tokens_per_second"]), (None, None))
+            for format in ("table", "markdown", "html"):
+                text = run_ok("bench", "--against", server.url, *quick("--format", format, "--lang", "en")).stdout
+                self.assertIn("only-one", text)
+                if format == "table":
+                    row, = (line for line in text.splitlines() if line.startswith("Code generation "))
+                    self.assertEqual(row.split()[2], "-")
 
     def test_replay_and_compare(self):
         with support.temporary_folder() as folder, Server(stream=stream()) as server:
             self.record(server, "--record", folder / "a.json")
             done = run_ok("bench", "--replay", folder / "a.json")
             self.assertIn("B / A", done.stdout)
+            old = json.loads((folder / "a.json").read_text())  # earlier versions wrote the flags of a model too
+            old["flags"].update(no_probe=False, model="", synthetic="", threads=0, dtype="auto")
+            (folder / "old.json").write_text(json.dumps(old))
+            run_ok("bench", "--replay", folder / "old.json")
             self.assertIn("code: tokens/s", done.stdout)
             html = folder / "a.html"
             self.record(server, "--html", html)

@@ -80,7 +80,6 @@ class Eval(unittest.TestCase):
                 (["--text", self.folder / "absent.txt"], ["absent.txt"]),
                 (["--text", empty], ["empty.txt", "too few tokens"]),
                 (["--text", latin], ["latin.txt", "UTF-8"]),
-                (["--text", BOOK, "--context", 1], ["--context 1"]),
                 (["--text", BOOK, "--resume", wrong_state, "--max-tokens", 50], ["wrong.json"]),
                 (["--text", "/dev/null"], ["/dev/null: not a regular file, which it has to be"]),
                 (["--text", BOOK, "--resume", "/no/such/folder/x.json"], ["/no/such/folder/x.json", "No such file"]),
@@ -101,14 +100,44 @@ class Eval(unittest.TestCase):
                 ([], "--text"),
                 (["--text", BOOK, "--context", 2, "--stride", 5], "--stride 5"),
                 (["--text", BOOK, "--stride", 1000], "--stride 1000"),
+                (["--text", BOOK, "--context", 1], "--context 1: a window needs at least 2 tokens of text; give 2 or more"),
                 (["--text", BOOK, "--dtype", "int3"], "--dtype: int3"),
-                (["--text", BOOK, "--reference-dtype", "int3"], "--reference-dtype: int3"),
+                *((["--text", BOOK, "--reference-dtype", dtype],
+                   f"--reference-dtype: {dtype}: a reference has one of auto, f32, f16, bf16")
+                  for dtype in ("int3", "int8", "int4-g32-asym")),
                 (["--text", BOOK, "--reference", self.model, "--no-reference"], "--reference excludes --no-reference"),
                 (["--text", BOOK, "--reference-dtype", "bf16", "--no-reference"], "--reference-dtype")):
             with self.subTest(arguments):
                 done = run("eval", self.model, *arguments)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(words, done.stderr + done.stdout)
+
+    def test_bounds_of_numbers_can_be_read(self):
+        for flag in ("--stride", "--max-tokens"):
+            done = run("eval", self.model, "--text", BOOK, flag, 0)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            # CLI11's versions differ in what stands around the bounds.
+            self.assertRegex(done.stderr, flag + r": Value 0 not in range \[?1 (-|to) 268435456\]?\n")
+
+    def test_a_model_whose_windows_begin_with_bos(self):
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder)
+            tokenizer = json.loads((model / "tokenizer.json").read_text())
+            bos = {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}
+            text = [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]
+            tokenizer["post_processor"] = {
+                "type": "TemplateProcessing", "single": [bos, text[0]], "pair": [bos, *text],
+                "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}}
+            (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+            flags = ["eval", model, "--no-reference", "--text", BOOK, "--max-tokens", 200, "--json"]
+            side_by_side = json.loads(run_ok(*flags, "--context", 64).stdout)
+            self.assertEqual((side_by_side["stride"], side_by_side["scored_tokens"]), (63, 200))
+            for stride in (63, 64):
+                self.assertEqual(json.loads(run_ok(*flags, "--context", 64, "--stride", stride).stdout), side_by_side)
+            for wrong in (["--context", 64, "--stride", 65], ["--context", 2]):
+                self.assertEqual(run(*flags, *wrong).returncode, 2)
+            self.assertIn("--context 2: a window needs at least 2 tokens of text after this model's BOS; give 3 or more",
+                          run(*flags, "--context", 2).stderr)
 
     def test_a_state_may_lie_in_the_models_folder(self):
         state = self.model / "eval.json"

@@ -113,14 +113,15 @@ class ExitCodes(unittest.TestCase):
         self.check(1, "generate", model, "--ids", "99999999999", says=["--ids"])
         self.check(1, "generate", model, "--ids", "5000", says=["5000", "257"])
         self.check(1, "logits", model, "--ids", "257", "--output", "/tmp/never.npy", says=["257"])
-        self.check(1, "generate", model, *ids, "--settings", '{"temprature": 1}', says=["temprature"])
-        self.check(1, "generate", model, *ids, "--settings", "{", says=["JSON"])
-        self.check(1, "generate", model, *ids, "--top-p", "1.5", says=["top_p"])
-        self.check(1, "generate", model, *ids, "--logit-bias", "7", says=["--logit-bias"])
+        self.check(2, "generate", model, *ids, "--settings", '{"temprature": 1}', says=["temprature"])
+        self.check(2, "generate", model, *ids, "--settings", "{", says=["JSON"])
+        self.check(2, "generate", model, *ids, "--top-p", "1.5", says=["top_p"])
+        self.check(2, "generate", model, *ids, "--logit-bias", "7", says=["--logit-bias"])
         self.check(1, "generate", "--synthetic", "no-such-shape", *ids, says=["no-such-shape"])
         self.check(1, "bench", model, "--tasks", "juggling", "--quick", says=["juggling", "chinese_qa"])
         # Refused before a weight is read: nothing of the model is said yet.
-        for arguments in (["generate", model, *ids, "--top-p", "1.5"], ["bench", model, "--tasks", "juggling"],
+        self.assertNotIn("loaded in", self.check(2, "generate", model, *ids, "--top-p", "1.5").stderr)
+        for arguments in (["bench", model, "--tasks", "juggling"],
                           ["logits", model, "--ids", "1", "--output", "/no/such/folder/x.npy"],
                           ["bench", model, "--html", "/no/such/folder/report.html"],
                           ["bench", model, "--record", "/no/such/folder/a.json"]):

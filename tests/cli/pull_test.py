@@ -263,6 +263,15 @@ class ExitCodes(unittest.TestCase):
             for text in ("config.json of org/model is missing", "--offline", "with a network"):
                 self.assertIn(text, done.stderr)
 
+    def test_a_list_takes_one_value_a_flag(self):
+        hub = Hub()
+        with support.temporary_folder() as folder:
+            done = support.run("pull", "--include", "*.json", "--include", "nothing*", "--exclude", "x", "--endpoint", hub.url, "org/model",
+                               environment={"HF_HOME": str(folder)})
+            hub.close()
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual([p.name for p in pathlib.Path(done.stdout.strip()).iterdir()], ["config.json"])
+
     def test_130_interrupted_and_continued(self):
         def slow(handler):
             size = len(FILES["model.safetensors"])

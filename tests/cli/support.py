@@ -4,15 +4,21 @@ Standard library only. The program is the first argument of each script; CTest g
 """
 import array
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import pathlib
+import pty
+import re
+import select
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -20,6 +26,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED = 77  # CTest's SKIP_RETURN_CODE
 TIMEOUT_S = 600
 PROGRAM = ""
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?")
 
 CHAT_TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
                  "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
@@ -129,6 +136,69 @@ def interrupt(*arguments, after, seconds=0.5):
     process.send_signal(signal.SIGINT)
     out, error = process.communicate()
     return process.returncode, out, error
+
+
+class Terminal:
+    """The program on a pseudo-terminal of its own."""
+
+    def __init__(self, *arguments, environment=None):
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            extra = {"TERM": "xterm", "LANG": "C.UTF-8", **(environment or {})}
+            os.execve(PROGRAM, [PROGRAM, *map(str, arguments)], clean_environment(extra))
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.data = b""
+
+    @property
+    def text(self):
+        return ESCAPES.sub("", self.data.decode("utf-8", "replace"))
+
+    def read(self, seconds):
+        if not select.select([self.master], [], [], seconds)[0]:
+            return False
+        try:
+            got = os.read(self.master, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the other side is closed
+                raise
+            got = b""
+        self.data += got
+        return bool(got)
+
+    def edits(self):
+        """libedit shows the prompt first and takes the terminal over then: a Ctrl-D in between would be lost."""
+        return not termios.tcgetattr(self.master)[3] & termios.ICANON
+
+    def wait_for(self, pattern, seconds=600):
+        """The match, in what came since the last `type`. So patient because of the sanitizers of ./check --all."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            match = re.search(pattern, self.text, re.S)
+            if match and (self.edits() or not pattern.endswith(("> ", "> $"))):
+                return match
+            self.read(0.2 if not match else 0.01)
+        raise AssertionError(f"{pattern!r} did not come; the terminal shows:\n{self.text[-3000:]}")
+
+    def type(self, keys):
+        self.data = b""
+        os.write(self.master, keys.encode() if isinstance(keys, str) else keys)
+
+    def end(self, seconds=30):
+        """The exit code, after reading to the end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.read(0.1)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"the program goes on; the terminal shows:\n{self.text[-3000:]}")
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.master)
 
 
 def make_chat_model(folder, max_context=2048, hidden=64, layers=2):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """`updraft tokenize MODEL --jsonl` against the PyPI package `tokenizers`: every code point, random Unicode, mixed scripts, code,
-white space, random ids; then tokenizers put together at random from every component that we read.
+white space, random ids; then tokenizers put together at random from every component that we read, and random patterns.
 
-    tokenizer.py build/release/updraft [--quick] [--mixtures N] [--folder FOLDER ...]
+    tokenizer.py build/release/updraft [--quick] [--mixtures N] [--patterns N] [--folder FOLDER ...]
 
 Without folders: those of the goldens. Prints its seed; UPDRAFT_SEED repeats it. Exit code 77: skipped, the last line says why.
 """
@@ -212,6 +212,66 @@ def mixture(rnd):
                   "byte_fallback": fallback, "ignore_merges": rnd.random() < 0.3, "vocab": vocabulary, "merges": merges}}
 
 
+# What PCRE2, which runs patterns of no known tokenizer, reads otherwise than Oniguruma, for which they are written.
+ATOMS = [
+    "a", "b", "日", ".", "(?m:.)", r"\w", r"\W", r"\s", r"\S", r"\d", r"\D", r"\h", r"\H", r"\v", r"\R", r"\O", r"\N", r"\u3000", r"\x41", r"\p{Han}",
+    r"\p{Latin}", r"\p{Letter}", r"\p{^Lu}", r"\P{L}", r"\p{Punct}", r"\p{Word}", r"\p{alpha}", r"\p{Inherited}", r"(?:a|b\b)", r"(?=\w).",
+    r"(?<!a)b", r"(?<=\W)b", "(?>a+)", "(?i:[a-k])", "(?i:'s|'re)", "(?:a(?i)b|c)", "(?x: a b )", "(?#c)a", r"\bb", r"\Ba", "^a", "a$", r"b\Z"]
+MEMBERS = [
+    "a", "b-x", "A-Z", "0-9", r"\w", r"\W", r"\s", r"\S", r"\d", r"\h", r"\H", r"\p{Han}", r"\p{L}", r"\P{L}", r"\p{^Lu}", r"\p{Punct}", "[:alpha:]",
+    "[:^punct:]", "[:word:]", "[b-d]", "[^a-c]", r"[\w&&[^\d]]", r"\]", r"\-", "_", ".", "(", "|", "日", r"\u3000", r"\v"]
+QUANTIFIERS = ["", "", "", "+", "*?", "?", "++", "{2}", "{2}?", "{,2}", "{1,2}+", "{1,}", "{1,2}?"]
+
+
+def random_class(rnd):
+    sides = ["".join(rnd.choice(MEMBERS) for _ in range(rnd.randrange(1, 4))) for _ in range(rnd.choice([1, 1, 1, 2, 3]))]
+    return "[" + rnd.choice(["", "^"]) + "&&".join(sides) + "]"
+
+
+def random_pattern(rnd):
+    def sequence():
+        atoms = (rnd.choice(ATOMS) if rnd.random() < 0.5 else random_class(rnd) for _ in range(rnd.randrange(1, 4)))
+        return "".join(atom + rnd.choice(QUANTIFIERS if atom[0] != "^" and atom[-1] not in "$Z" else [""]) for atom in atoms)
+
+    return "|".join(sequence() for _ in range(rnd.randrange(1, 3)))
+
+
+def compare_patterns(program, folder, rnd, wanted):
+    """The cuts of random patterns, which show in the ids: every character is a token and begins no piece as itself."""
+    alphabet = "abcXYZés日本カ한१٣½²Ⅷ0123 \t\n\r\v\u3000\u2028.,!?。_-'[](|&^$\u0301ſ\u212a’µ～<ªʰǅ😀\u180e\u0085"
+    vocabulary = {c: i for i, c in enumerate(["<unk>", "▁"] + list(alphabet))}
+    file, bad, refused, done = os.path.join(folder, "tokenizer.json"), 0, 0, 0
+    while done < wanted:
+        pattern = random_pattern(rnd)
+        split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": rnd.choice(["Isolated", "Removed"]), "invert": rnd.random() < 0.3}
+        mark = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
+        with open(file, "w", encoding="utf-8") as out:
+            json.dump({
+                "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, mark]},
+                "model": {"type": "BPE", "unk_token": "<unk>", "vocab": vocabulary, "merges": []}}, out)
+        theirs = quietly(lambda: Tokenizer.from_file(file))
+        if theirs is None:
+            continue
+        texts = ["".join(rnd.choice(alphabet) for _ in range(rnd.randrange(1, 20))) for _ in range(60)]
+        texts += ["".join(rnd.choice("aabbcXs日 \n.'") for _ in range(rnd.randrange(1, 14))) for _ in range(60)]
+        done += 1
+        answers = Ours(program, file).ask([{"text": text} for text in texts])
+        if isinstance(answers, str):
+            refused += 1
+            if "is not supported" not in answers:
+                bad += 1
+                print(f"FAILED pattern {pattern}: {answers}")
+            continue
+        for text, answer in zip(texts, answers):
+            ids = quietly(lambda: theirs.encode(text).ids)
+            if ids is not None and answer.get("ids") != ids:
+                bad += 1
+                print(f"FAILED pattern {json.dumps(split, ensure_ascii=False)} on {text!r}\n  theirs {ids}\n  ours   {answer}")
+                break
+    print(f"{done} patterns; {refused} refused, {bad} different")
+    return bad
+
+
 def added_tokens_are_lots(mix, theirs):
     """Whether what an added token is found by is an accident of tokenizers 0.23. Of two that the normalizer makes equal it finds
     either, from one run to the next (the order of a hash with a fresh seed); one that the normalizer leaves empty it finds
@@ -235,6 +295,7 @@ def main():
     parser.add_argument("--only-mixtures", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--mixtures", type=int, default=60)
+    parser.add_argument("--patterns", type=int, default=60)
     options = parser.parse_args()
     rnd = random.Random(run_seed())
     folders = options.folder or []
@@ -264,6 +325,7 @@ def main():
                 bad += 1
                 del mix["model"]
                 print(json.dumps(mix, ensure_ascii=False))
+        bad += compare_patterns(options.program, folder, rnd, options.patterns)
     print(f"{made} mixtures; {bad} different in all")
     sys.exit(1 if bad else 0)
 

@@ -77,6 +77,31 @@ TEST_F(PullTest, TheNextSourceContinuesTheSameFile) {
   EXPECT_EQ(result.from.size(), 2u) << messages_;
 }
 
+TEST_F(PullTest, AfterANameThatCannotBeResolvedAllGoesOn) {
+  ::setenv("no_proxy", "*", 1);  // a proxy of this machine would be asked for the name
+  // Names have at most 63 characters between dots: the resolver says no without a network.
+  const std::string nowhere = "http://" + std::string(64, 'a') + ".invalid";
+  FakeHub hub(repository_);
+  PullOptions o = options({nowhere, hub.url()});
+  HttpClient client(o.transfer.http);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    HttpRequest request;
+    request.url = nowhere + "/x";
+    const auto [head, failure] = client.perform(request);
+    ASSERT_TRUE(failure) << attempt;
+    EXPECT_EQ(failure->refusal, Refusal::kNetwork) << attempt;
+    EXPECT_THAT(failure->what, HasSubstr("Could not resolve host")) << attempt;
+  }
+  SmallRequest small;
+  small.url = hub.url() + "/api/models/org/model/revision/main";
+  EXPECT_THAT(fetch_small(client, small).body, HasSubstr(repository_.commit));
+  EXPECT_EQ(refusal(options({nowhere})), Refusal::kNetwork);
+  messages_.clear();
+  expect_right(pull(o).folder);
+  EXPECT_THAT(messages_, HasSubstr("Could not resolve host"));
+  EXPECT_THAT(messages_, HasSubstr("; trying " + hub.host()));
+}
+
 TEST_F(PullTest, ALiarCostsOneFileAndIsDropped) {
   FakeHub liar(repository_, [](const FakeRequest& request) {
     return request.body && request.path.ends_with("safetensors") ? Fault{Fault::kWrongBytes, 0, 0, ""} : Fault{};

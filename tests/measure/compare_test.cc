@@ -26,8 +26,8 @@ TEST(Compare, EqualRecordsHaveRatioOneAndNoDifferences) {
   EXPECT_EQ(same.figures.size(), 7u);  // two tasks twice, three points of the sweep
   for (const ComparedFigure& f : same.figures) {
     EXPECT_DOUBLE_EQ(f.ratio, 1) << f.what;
-    EXPECT_LE(f.low_95, 1);
-    EXPECT_GE(f.high_95, 1);
+    EXPECT_LE(f.confidence_95.value().low, 1);
+    EXPECT_GE(f.confidence_95.value().high, 1);
   }
   EXPECT_FALSE(has_regression(same, 1.0)) << "equal is no regression";
 }
@@ -38,11 +38,45 @@ TEST(Compare, ASlowerRecordIsARegressionWithConfidence) {
   EXPECT_NEAR(f.ratio, 0.8, 1e-9);
   EXPECT_NEAR(f.a, 10, 0.01);
   EXPECT_NEAR(f.b, 8, 0.01);
-  EXPECT_LT(f.high_95, 0.9);
+  EXPECT_LT(f.confidence_95.value().high, 0.9);
   EXPECT_TRUE(has_regression(slower, 0.95));
   EXPECT_FALSE(has_regression(slower, 0.75));
   EXPECT_FALSE(has_regression(compare_records(example_record(8), example_record(10)), 0.95)) << "faster is none";
-  EXPECT_NE(comparison_text(slower).find("slower"), std::string::npos);
+  EXPECT_NE(comparison_text(slower, Language::kEnglish).find("slower"), std::string::npos);
+  EXPECT_EQ(comparison_text(slower, Language::kEnglish).find("one sample"), std::string::npos);
+}
+
+TEST(Compare, OneSampleProvesNoRegression) {
+  ordered_json one = example_record(8);
+  for (ordered_json& task : one["tasks"]) task["samples"] = {task["samples"][0]};
+  one["sweep"] = ordered_json::array();
+  for (const auto& [a, b] : {std::pair{example_record(10), one}, {one, example_record(1)}, {one, one}}) {
+    const Comparison comparison = compare_records(a, b);
+    EXPECT_GT(figure(comparison, "code: tokens/s").ratio, 0);
+    EXPECT_FALSE(figure(comparison, "code: tokens/s").confidence_95);
+    EXPECT_FALSE(has_regression(comparison, 100));
+    EXPECT_NE(comparison_text(comparison, Language::kEnglish).find("no regression is proven"), std::string::npos);
+    EXPECT_NE(comparison_text(comparison, Language::kChinese).find("仅一个样本"), std::string::npos);
+    const ordered_json json = comparison_json(comparison);
+    EXPECT_TRUE(json["figures"][0]["confidence_95"].is_null());
+    EXPECT_EQ(json["figures"][0]["verdict"], "one sample");
+  }
+}
+
+TEST(Compare, AsJsonAndInChinese) {
+  const Comparison slower = compare_records(example_record(10), example_record(8));
+  const ordered_json json = comparison_json(slower);
+  ASSERT_EQ(json["figures"].size(), 7u);
+  const ordered_json& first = json["figures"][0];
+  EXPECT_EQ(first["what"], "chinese_qa: tokens/s");
+  EXPECT_NEAR(first["ratio"].get<double>(), 0.8, 1e-9);
+  EXPECT_LT(first["confidence_95"][0], 0.8);
+  EXPECT_GT(first["confidence_95"][1], 0.8);
+  EXPECT_EQ(first["verdict"], "slower");
+  EXPECT_TRUE(json["differences"].empty());
+  const std::string chinese = comparison_text(slower, Language::kChinese);
+  for (const char* part : {"95 % 区间", "更慢", "解码, 深度 4096, 批大小 4", "预填充 256 个词元", "单步 4 行, 深度 0"})
+    EXPECT_NE(chinese.find(part), std::string::npos) << part << "\n" << chinese;
 }
 
 TEST(Compare, NoiseIsNoRegression) {
@@ -66,9 +100,24 @@ TEST(Compare, NamesWhatIsNotTheSame) {
   other["tasks"][1]["logits_hash"] = "ffff";
   const Comparison comparison = compare_records(example_record(), other);
   ASSERT_EQ(comparison.differences.size(), 3u);
-  const std::string text = comparison_text(comparison);
+  const std::string text = comparison_text(comparison, Language::kEnglish);
   for (const char* part : {"model.dtype", "f16", "Z80", "code: logits_hash"})
     EXPECT_NE(text.find(part), std::string::npos) << part;
+}
+
+TEST(Compare, NamesSettingsThatAreNotTheSame) {
+  ordered_json a = example_record(), b = example_record();
+  a["protocol"]["sweep"] = {{"decode_tokens", 32}, {"samples", 5}};
+  b["protocol"]["sweep"] = {{"decode_tokens", 4}, {"samples", 3}};
+  a["protocol"].erase("speculate");  // as in records of earlier versions: plain decoding
+  b["protocol"]["speculate"] = false;
+  b["sweep"][1]["depth_fill"] = "prefill";
+  EXPECT_EQ(compare_records(a, b).differences,
+            (std::vector<std::string>{"sweep.decode_tokens: 32 / 4", "sweep.samples: 5 / 3",
+                                      "decode at depth 4096, batch 4: depth_fill synthetic / prefill"}));
+  b["protocol"]["speculate"] = true;
+  b["sweep"] = ordered_json::array();  // no point to compare: its settings say nothing
+  EXPECT_EQ(compare_records(a, b).differences, (std::vector<std::string>{"protocol.speculate: false / true"}));
 }
 
 TEST(Compare, NothingInCommonIsAnError) {

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <set>
 
 #include "base/file.h"
@@ -118,6 +121,18 @@ TEST(QualitySums, CountsThatCannotBeAreRefused) {
       EXPECT_THAT(test::error_text([&] { QualitySums::from_state(state); }), testing::HasSubstr("hold the count"))
           << pointer;
     }
+  for (const char* pointer : {"/tokens", "/agreeing", "/divergence_histogram/0/1"}) {
+    ordered_json state = sums.state();
+    state[ordered_json::json_pointer(pointer)] = 2;  // more that agree, or divergences, than tokens; or fewer
+    EXPECT_THAT(test::error_text([&] { QualitySums::from_state(state); }), testing::HasSubstr("its sums hold"))
+        << pointer;
+  }
+}
+
+std::set<std::string> threads_of_this_process() {
+  std::set<std::string> ids;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ids.insert(entry.path());
+  return ids;
 }
 
 class GoldenEvaluation : public testing::Test {
@@ -135,9 +150,10 @@ class GoldenEvaluation : public testing::Test {
     text_.bytes.assign(text_.ids.size(), 2);
   }
 
-  Evaluation run(int windows = 1000) {
+  Evaluation run(
+      int windows = 1000, const std::function<void()>& after_window = [] {}) {
     std::atomic<bool> stop = false;
-    const auto count = [&](const Progress&) { stop = --windows <= 0; };
+    const auto count = [&](const Progress&) { after_window(), stop = --windows <= 0; };
     const auto load = [&](const session::LoadOptions& o) { return ++loads_, session::Session::load(o); };
     return evaluate(options_, text_, load, count, stop);
   }
@@ -191,6 +207,37 @@ TEST_F(GoldenEvaluation, StoppedAnywhereItEndsWithTheSameBits) {
   EXPECT_EQ(run().report, whole);
 }
 
+TEST_F(GoldenEvaluation, AStrideOfTheWholeContextMeansSideBySide) {
+  text_.prefix = {1};
+  options_.context = 9;
+  const ordered_json side_by_side = run().report;
+  options_.stride = 9;  // one more than a window has of the text
+  EXPECT_EQ(run().report, side_by_side);
+  EXPECT_EQ(side_by_side["stride"], 8);
+}
+
+TEST_F(GoldenEvaluation, ThreadsChangeNoBitAndAreOfOneTeamForTheWholeRun) {
+  options_.reference = options_.model;
+  options_.model.weights.dtype = DType::kF16;
+  options_.context = 9;
+  ordered_json expected;
+  for (const int threads : {1, 2, 5}) {
+    options_.model.threads = options_.reference->threads = threads;
+    const std::set<std::string> before = threads_of_this_process();
+    std::vector<std::set<std::string>> at_windows;
+    const ordered_json report = run(1000, [&] { at_windows.push_back(threads_of_this_process()); }).report;
+    ASSERT_GT(at_windows.size(), 2u);
+    std::set<std::string> ours;
+    std::set_difference(at_windows.back().begin(), at_windows.back().end(), before.begin(), before.end(),
+                        std::inserter(ours, ours.end()));
+    // Those of the model, those of the reference, and those that score rows: the same from the first window on.
+    EXPECT_EQ(ours.size(), size_t(3 * (threads - 1)));
+    EXPECT_THAT(at_windows.front(), testing::IsSupersetOf(ours));
+    if (expected.is_null()) expected = report;
+    EXPECT_EQ(report, expected) << threads;
+  }
+}
+
 TEST_F(GoldenEvaluation, TheSameComputationIsNotComparedWithItself) {
   options_.reference = options_.model;
   EXPECT_TRUE(run().report["reference"].is_null());
@@ -215,6 +262,11 @@ TEST_F(GoldenEvaluation, AStateOfAnotherEvaluationIsRefused) {
   text_.hash = 0;
 
   const std::string good = read_text_file(options_.state_path);
+  ordered_json tampered = ordered_json::parse(good);
+  tampered["sums"]["agreeing"] = 100000;
+  folder.write("state.json", tampered.dump());
+  EXPECT_THAT(refusal(), testing::AllOf(testing::HasSubstr("state.json: is damaged: its sums hold"),
+                                        testing::HasSubstr("of which 100000 agree; give another --resume file.")));
   ordered_json older = ordered_json::parse(good);
   older["schema"] = "updraft.eval-state/1";
   folder.write("state.json", older.dump());

@@ -12,6 +12,7 @@ namespace updraft::measure {
 namespace {
 
 using nlohmann::ordered_json;
+using namespace std::string_literals;
 using test::example_record;
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
@@ -93,6 +94,49 @@ TEST(Report, TheTableShowsWhatWasMeasured) {
   EXPECT_EQ(table.rows[0].back(), "91.0 %");
   EXPECT_EQ(table.rows[2][4], "10.00");
   EXPECT_EQ(table.rows[2].back(), "91.0 %");
+}
+
+TEST(Report, OneRunHasNoIntervalAndOneTokenNoGaps) {
+  ordered_json record = example_record();
+  ordered_json& task = record["tasks"][0];
+  EXPECT_TRUE(has(task_table(record, Language::kEnglish).rows[0][3], " ±"));
+  task["latency_s"] = summary_json({0.4});
+  EXPECT_TRUE(task["latency_s"]["confidence_95"].is_null());
+  task["tokens_per_second_summary"] = summary_json({10});
+  task["inter_token_latency_s"] = {{"p50", nullptr}, {"p95", nullptr}, {"p99", nullptr}};
+  const TableText table = task_table(record, Language::kEnglish);
+  EXPECT_EQ(table.rows[0][3], "0.400");
+  EXPECT_EQ(table.rows[0][8], "-");
+  EXPECT_EQ(unbalanced(html_report(record, Language::kEnglish)), "");
+  const std::vector<size_t> counts = csv_columns(csv_report(record));
+  for (size_t count : counts) EXPECT_EQ(count, counts.front());
+}
+
+TEST(Report, AnIntervalOfTimesEndsAtZero) {
+  const ordered_json wide = summary_json({0.1, 1.1});
+  EXPECT_EQ(wide["confidence_95"][0], 0);
+  ordered_json record = example_record();
+  record["tasks"][0]["latency_s"] = wide;
+  // t(1) = 12.706 times the standard error, 0.5: what was cut off below is not missing above.
+  EXPECT_EQ(task_table(record, Language::kEnglish).rows[0][3], "0.600 ±6.353");
+}
+
+TEST(Report, ControlCharactersAreNotPassedOn) {
+  ordered_json record = example_record();
+  record["model"]["name"] = "evil\x1b]0;title\x07";
+  record["tasks"][0]["text"] = "nul\0 esc\x1b[31m del\x7f csi\xc2\x9b cr\r tab\t\nend °é"s;
+  for (const Language language : {Language::kEnglish, Language::kChinese})
+    for (const std::string& report :
+         {terminal_report(record, language), html_report(record, language), markdown_report(record, language)}) {
+      for (const char c : report) {
+        ASSERT_TRUE(uint8_t(c) >= 0x20 || c == '\n' || c == '\t') << int(c);
+        ASSERT_NE(c, 0x7f);
+      }
+      EXPECT_FALSE(has(report, "\xc2\x9b"));
+      EXPECT_TRUE(has(report, "evil\uFFFD]0;title\uFFFD"));
+      EXPECT_TRUE(has(report, "nul\uFFFD esc\uFFFD[31m del\uFFFD csi\uFFFD cr\uFFFD tab\t\n"));
+      EXPECT_TRUE(has(report, "end °é"));
+    }
 }
 
 TEST(Report, OnlyWhatWasRunIsSaid) {
@@ -191,10 +235,10 @@ TEST(Report, RecordsWithHolesAreDrawn) {
   ordered_json endpoint = example_record();
   for (const char* key : {"bandwidth", "memory", "numerics_key", "sweep"}) endpoint.erase(key);
   endpoint["target"] = "http://localhost:8000/v1";
-  endpoint["model"] = {{"name", "m"}};
+  endpoint["model"] = {{"name", "model-of-the-server"}};
   for (ordered_json& task : endpoint["tasks"]) {
     for (const char* key : {"bandwidth_fraction", "bytes_per_token", "cache_resident", "logits_hash"}) task.erase(key);
-    task["prefill_tokens_per_second"] = task["decode_tokens_per_second"] = nullptr;
+    task["prompt_tokens"] = task["prefill_tokens_per_second"] = task["decode_tokens_per_second"] = nullptr;
   }
   endpoint["average"] = average_row(endpoint["tasks"]);
   for (const Language language : {Language::kEnglish, Language::kChinese})
@@ -205,7 +249,13 @@ TEST(Report, RecordsWithHolesAreDrawn) {
       const std::vector<size_t> counts = csv_columns(csv_report(record));
       for (size_t count : counts) EXPECT_EQ(count, counts.front());
     }
-  EXPECT_TRUE(has(terminal_report(endpoint, Language::kEnglish), "http://localhost:8000/v1"));
+  for (const std::string& report :
+       {terminal_report(endpoint, Language::kEnglish), markdown_report(endpoint, Language::kEnglish),
+        html_report(endpoint, Language::kEnglish)}) {
+    EXPECT_TRUE(has(report, "http://localhost:8000/v1"));
+    EXPECT_TRUE(has(report, "model-of-the-server"));
+  }
+  EXPECT_EQ(task_table(endpoint, Language::kEnglish).rows[0][1], "-") << "the server counted no prompt tokens";
 }
 
 }  // namespace

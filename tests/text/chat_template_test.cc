@@ -86,8 +86,20 @@ TEST_F(FolderTest, ConfigStringAndTokensInBothSpellings) {
   write_file(folder_ / "special_tokens_map.json", R"({"bos_token": "<other>", "eos_token": {"content": "</s>"}})");
   ChatSettings settings = load_chat_settings(folder_);
   EXPECT_EQ(settings.chat_template, "{{ bos_token }}");
-  EXPECT_EQ(settings.special_tokens, Json({{"bos_token", "<s>"}, {"eos_token", "</s>"}}));
-  EXPECT_EQ(ChatTemplate(settings.chat_template).render(settings.special_tokens), "<s>");
+  EXPECT_EQ(settings.special_tokens, Json({{"bos_token", "<other>"}, {"eos_token", "</s>"}}));
+  EXPECT_EQ(ChatTemplate(settings.chat_template).render(settings.special_tokens), "<other>");
+}
+
+TEST_F(FolderTest, BesideAnAddedTokensDecoderTheMapDoesNotCount) {
+  write_file(folder_ / "tokenizer_config.json", R"({"bos_token": "<s>", "added_tokens_decoder": {}})");
+  write_file(folder_ / "special_tokens_map.json", R"({"bos_token": "<other>", "eos_token": "</s>"})");
+  EXPECT_EQ(load_chat_settings(folder_).special_tokens, Json({{"bos_token", "<s>"}}));
+}
+
+TEST_F(FolderTest, ExtraSpecialTokensWithNamesAreVariables) {
+  write_file(folder_ / "tokenizer_config.json",
+             R"({"extra_special_tokens": {"image_token": "<image>", "begin": {"content": "<b>"}}})");
+  EXPECT_EQ(load_chat_settings(folder_).special_tokens, Json({{"image_token", "<image>"}, {"begin", "<b>"}}));
 }
 
 TEST_F(FolderTest, ConfigListHasDefaultAndTools) {
@@ -98,7 +110,8 @@ TEST_F(FolderTest, ConfigListHasDefaultAndTools) {
   EXPECT_EQ(settings.tool_template, "t");
   const Json tools = {{"tools", {{{"name", "f"}}}}};
   EXPECT_TRUE(settings.takes_tool_template(tools));
-  for (const Json& without : {Json::object(), Json{{"tools", nullptr}}, Json{{"tools", Json::array()}}})
+  EXPECT_TRUE(settings.takes_tool_template({{"tools", Json::array()}}));
+  for (const Json& without : {Json::object(), Json{{"tools", nullptr}}})
     EXPECT_FALSE(settings.takes_tool_template(without)) << without;
   settings.tool_template.clear();
   EXPECT_FALSE(settings.takes_tool_template(tools));
@@ -131,6 +144,15 @@ TEST_F(FolderTest, FilesComeBeforeTheConfig) {
   ChatSettings settings = load_chat_settings(folder_);
   EXPECT_EQ(settings.chat_template, "file\n");
   EXPECT_EQ(settings.tool_template, "tools");
+}
+
+TEST_F(FolderTest, ATemplateForToolsMayBeTheOnlyOne) {
+  write_file(folder_ / "tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "list"}]})");
+  EXPECT_TRUE(load_chat_settings(folder_).takes_tool_template({{"tools", Json::array()}}));
+  EXPECT_EQ(load_chat_settings(folder_).tool_template, "list");
+  write_file(folder_ / "additional_chat_templates" / "tool_use.jinja", "file");
+  EXPECT_EQ(load_chat_settings(folder_).tool_template, "file");
+  EXPECT_EQ(load_chat_settings(folder_).chat_template, "");
 }
 
 TEST_F(FolderTest, NoTemplateIsEmptyAndBrokenFilesAreNamed) {

@@ -87,6 +87,14 @@ TEST(Tokenizer, RefusesWhatItDoesNotKnowByName) {
   EXPECT_THAT(error_text([] { load_tokenizer("/nowhere/tokenizer.json"); }), HasSubstr("/nowhere/tokenizer.json"));
 }
 
+// A pattern that PCRE2 would cut otherwise, or not at all, is no fault of the file: a tokenizer.model will do.
+TEST(Tokenizer, APatternThatIsNotSupportedIsAComponent) {
+  Folder folder;
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "\\X"}}}, {"behavior", "Isolated"}};
+  EXPECT_THAT(folder.refusal(json), AllOf(HasSubstr("'\\X'"), HasSubstr("tokenizer.model beside it")));
+}
+
 TEST(Tokenizer, ErrorsNameTheFile) {
   Folder folder;
   Json json = small_tokenizer();
@@ -216,6 +224,92 @@ TEST(Tokenizer, ConfigurationDecidesWhatSurroundsATextAndWhatIsSpecial) {
   EXPECT_EQ(folder.open()->encode("ab", {.add_special = true}), (Ids{2}));
 }
 
+// What surrounds a text by transformers 5: tokenizer.json's post_processor, whatever the two keys say.
+TEST(Tokenizer, AddBosTokenDoesNotRebuildAPostProcessor) {
+  Folder folder;
+  Json json = small_tokenizer();
+  folder.write("tokenizer.json", json);
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"bos_token", "<s>"}, {"add_bos_token", true}};
+  folder.write("tokenizer_config.json", config);
+  EXPECT_EQ(folder.open()->encode("ab", {.add_special = true}), (Ids{2}));
+  config["tokenizer_class"] = "LlamaTokenizerFast";
+  folder.write("tokenizer_config.json", config);
+  EXPECT_EQ(folder.open()->encode("ab", {.add_special = true}), (Ids{5, 2}));
+  json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+  folder.write("tokenizer.json", json);
+  EXPECT_EQ(folder.open()->encode("ab", {.add_special = true}), (Ids{2}));
+}
+
+// Ids of transformers 5.
+TEST(Tokenizer, SpecialTokensAreSplitWhereTheConfigurationSaysSo) {
+  Folder folder;
+  folder.write("tokenizer.json", small_tokenizer());
+  EXPECT_EQ(folder.open()->encode("ab<s>"), (Ids{2, 5}));
+  folder.write("tokenizer_config.json", {{"split_special_tokens", true}});
+  EXPECT_EQ(folder.open()->encode("ab<s>"), (Ids{2}));
+}
+
+TEST(Tokenizer, TokensOfAModelsOwnNamesAreAdded) {
+  for (const Json& config : {Json{{"extra_special_tokens", {{"image_token", "<image>"}}}},
+                             Json{{"extra_special_tokens", {"<image>"}}}, Json{{"image_token", "<image>"}}}) {
+    Folder folder;
+    folder.write("tokenizer.json", small_tokenizer());
+    folder.write("tokenizer_config.json", config);
+    const auto tokenizer = folder.open();
+    EXPECT_EQ(tokenizer->encode("a<image>b"), (Ids{0, 6, 1})) << config;
+    EXPECT_TRUE(tokenizer->is_special(6)) << config;
+  }
+}
+
+TEST(Tokenizer, TheSpecialTokensMapCountsWithoutAnAddedTokensDecoder) {
+  Folder folder;
+  folder.write("tokenizer.json", small_tokenizer());
+  Json config = {{"bos_token", "a"}};
+  folder.write("tokenizer_config.json", config);
+  folder.write("special_tokens_map.json", {{"bos_token", "b"}, {"pad_token", "<pad>"}});
+  EXPECT_EQ(folder.open()->bos(), 1);
+  EXPECT_EQ(folder.open()->id_of("<pad>"), 6);
+  config["added_tokens_decoder"] = Json::object();
+  folder.write("tokenizer_config.json", config);
+  EXPECT_EQ(folder.open()->bos(), 0);
+  EXPECT_EQ(folder.open()->id_of("<pad>"), std::nullopt);
+}
+
+// One field of a protocol buffer message: a number, or bytes.
+std::string proto(int field, int value) {
+  std::string key;
+  for (int rest = field << 3; rest > 0; rest >>= 7) key += char((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+  return key + char(value);
+}
+std::string proto(int field, const std::string& bytes) {
+  return std::string{char(field << 3 | 2), char(bytes.size())} + bytes;
+}
+
+std::string small_sentencepiece_model(const std::string& more_of_trainer) {
+  std::string model;
+  const auto add = [&](const std::string& text, int type) { model += proto(1, proto(1, text) + proto(3, type)); };
+  for (const auto& [text, type] : {std::pair("<unk>", 2), {"<s>", 3}, {"</s>", 3}, {"▁", 1}, {"a", 1}, {"▁a", 1}})
+    add(text, type);
+  return model + proto(2, proto(3, 2) + more_of_trainer) + proto(3, proto(4, 0));
+}
+
+TEST(Tokenizer, SpacesBehindTheirWordsAreRefused) {
+  const auto load = [](const std::string& bytes) {
+    sentencepiece_parts(parse_sentencepiece_model(bytes, "x.model"), "x.model", false);
+  };
+  EXPECT_EQ(error_text([&] { load(small_sentencepiece_model(proto(24, 0))); }), "");
+  EXPECT_THAT(error_text([&] { load(small_sentencepiece_model(proto(24, 1))); }),
+              AllOf(HasSubstr("x.model"), HasSubstr("'treat_whitespace_as_suffix'")));
+}
+
+TEST(Tokenizer, AddEosTokenCountsWithATokenizerModel) {
+  const test::TemporaryFolder folder;
+  std::ofstream(folder.path() / "tokenizer.model", std::ios::binary) << small_sentencepiece_model("");
+  std::ofstream(folder.path() / "tokenizer_config.json")
+      << R"({"tokenizer_class": "Other", "eos_token": "</s>", "add_bos_token": false, "add_eos_token": true})";
+  EXPECT_EQ(load_tokenizer(folder.path())->encode("a", {.add_special = true}), (Ids{5, 2}));
+}
+
 std::unique_ptr<Tokenizer> read_back(const std::string& tokenizer_json) {
   const test::TemporaryFolder folder;
   std::ofstream(folder.path() / "tokenizer.json", std::ios::binary) << tokenizer_json;
@@ -302,6 +396,12 @@ TEST(GoldenTokenizer, GgufVocabularies) {
       expect_same(*written, *ours, text);
     }
     EXPECT_EQ(ours->decode(Ids{300, 301, 302}, true), wanted->decode(Ids{300, 301, 302}, true));
+    for (const auto& [other, of] : {std::pair("llama3", "llama-bpe"), {"deepseek-r1-qwen", "qwen2"}}) {
+      if (pre != of) continue;
+      VocabularyData renamed = data;
+      renamed.pre = other;
+      EXPECT_EQ(make_tokenizer(renamed)->encode("It's 12345 words,  no?"), ours->encode("It's 12345 words,  no?"));
+    }
     VocabularyData unmerged = data;
     unmerged.merges.clear();
     EXPECT_THAT(error_text([&] { make_tokenizer(unmerged); }), HasSubstr("tokenizer.ggml.merges"));
