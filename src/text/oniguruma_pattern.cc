@@ -15,11 +15,11 @@ namespace {
 constexpr int kDeepestClass = 32;
 
 // Members of a class in brackets, as PCRE2 spells them: PCRE2's own \s has U+180E, its \w no marks and connectors.
-constexpr std::string_view kSpace =
+constexpr std::string_view kSpaceMembers =
     R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kWord =
+constexpr std::string_view kWordMembers =
     R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
-constexpr std::string_view kHex = "0-9A-Fa-f";
+constexpr std::string_view kHexMembers = "0-9A-Fa-f";
 constexpr std::string_view kWordsOutsideBrackets = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";  // a quirk of Oniguruma
 constexpr std::string_view kAnyCharacter = "(?s:.)";
 
@@ -34,10 +34,10 @@ constexpr auto kPosixClasses = std::to_array<Name>({{"alnum", R"(\p{Alphabetic}\
                                                     {"digit", R"(\p{Nd})"},
                                                     {"lower", R"(\p{Lowercase})"},
                                                     {"punct", R"(\p{P}\p{S})"},
-                                                    {"space", kSpace},
+                                                    {"space", kSpaceMembers},
                                                     {"upper", R"(\p{Uppercase})"},
-                                                    {"word", kWord},
-                                                    {"xdigit", kHex}});
+                                                    {"word", kWordMembers},
+                                                    {"xdigit", kHexMembers}});
 
 // \p{name} by its name in lower case without spaces, "-" and "_". What is not here can only be a script.
 constexpr auto kProperties = std::to_array<Name>({{"any", R"(\x{00}-\x{10ffff})"},
@@ -121,7 +121,7 @@ constexpr auto kProperties = std::to_array<Name>({{"any", R"(\x{00}-\x{10ffff})"
                                                   {"alphabetic", R"(\p{Alphabetic})"},
                                                   {"lowercase", R"(\p{Lowercase})"},
                                                   {"uppercase", R"(\p{Uppercase})"},
-                                                  {"whitespace", kSpace},
+                                                  {"whitespace", kSpaceMembers},
                                                   {"emoji", R"(\p{Emoji})"},
                                                   {"emojipresentation", R"(\p{Emoji_Presentation})"},
                                                   {"extendedpictographic", R"(\p{Extended_Pictographic})"},
@@ -161,14 +161,14 @@ bool may_be_one_folded(char32_t a, char32_t b) {
          (armenian(a) && armenian(b));
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 std::string literal(char32_t c) {
   if (c <= ' ' || c == 0x7f || (c >= 0x80 && c <= 0xa0)) return fmt::format("\\x{{{:02x}}}", uint32_t(c));
   std::string text;
   append_utf8(text, c);
-  if (c < 0x80 && !is_letter(char(c)) && !is_digit(char(c))) text.insert(0, "\\");
+  if (c < 0x80 && !is_ascii_letter(char(c)) && !is_ascii_digit(char(c))) text.insert(0, "\\");
   return text;
 }
 
@@ -452,7 +452,7 @@ bool Translator::take_quantifier(std::string& text, bool& fixed) {
   size_t ahead = 1;
   const auto number = [&] {
     std::string digits;
-    while (is_digit(peek(ahead))) digits += peek(ahead++);
+    while (is_ascii_digit(peek(ahead))) digits += peek(ahead++);
     return digits;
   };
   std::string least = number(), most = least;
@@ -480,7 +480,7 @@ void Translator::escape() {
   previous_.reset();
   if (c >= '1' && c <= '9') return back_reference();
   at_ += 2;
-  const std::string word = fmt::format("[{}{}]", kWord, kWordsOutsideBrackets);
+  const std::string word = fmt::format("[{}{}]", kWordMembers, kWordsOutsideBrackets);
   switch (c) {
     case 'b':
       out_ += fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", word);
@@ -516,7 +516,7 @@ void Translator::escape() {
 
 void Translator::back_reference() {
   size_t end = at_ + 1;
-  while (end < pattern_.size() && is_digit(pattern_[end])) ++end;
+  while (end < pattern_.size() && is_ascii_digit(pattern_[end])) ++end;
   const std::string_view digits = pattern_.substr(at_ + 1, end - at_ - 1);
   if (digits.size() > 1) refuse(fmt::format("'\\{}'", digits));  // a group or an octal number
   at_ = end;
@@ -528,7 +528,7 @@ std::optional<char32_t> Translator::take_hex(size_t digits) {
   size_t taken = 0;
   for (; taken < digits; ++taken) {
     const char c = peek(taken);
-    const int value = is_digit(c)            ? c - '0'
+    const int value = is_ascii_digit(c)      ? c - '0'
                       : c >= 'a' && c <= 'f' ? c - 'a' + 10
                       : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                              : -1;
@@ -567,7 +567,7 @@ std::optional<char32_t> Translator::take_code() {
     if (c == kControls[i]) return at_ += 2, char32_t(kControls[i + 1]);
   }
   if (c == '\0' && at_ + 1 >= pattern_.size()) refuse("a '\\' at the end");
-  if (is_letter(c) || is_digit(c)) return std::nullopt;
+  if (is_ascii_letter(c) || is_ascii_digit(c)) return std::nullopt;
   ++at_;
   return next_code_point(pattern_, at_);
 }
@@ -581,10 +581,10 @@ bool Translator::take_class_escape(bool in_brackets, CharacterSet& set) {
     set.add(property(in_brackets));
     return true;
   }
-  std::string members(lower == 's'   ? kSpace
-                      : lower == 'w' ? kWord
+  std::string members(lower == 's'   ? kSpaceMembers
+                      : lower == 'w' ? kWordMembers
                       : lower == 'd' ? R"(\p{Nd})"
-                      : lower == 'h' ? kHex
+                      : lower == 'h' ? kHexMembers
                                      : "");
   if (members.empty()) return false;
   at_ += 2;
@@ -656,7 +656,7 @@ bool Translator::take_posix_class(CharacterSet& set) {
   const bool negated = peek(2) == '^';
   const size_t begin = at_ + (negated ? 3 : 2);
   size_t end = begin;
-  while (end < pattern_.size() && is_letter(pattern_[end])) ++end;
+  while (end < pattern_.size() && is_ascii_letter(pattern_[end])) ++end;
   if (!pattern_.substr(end).starts_with(":]")) return false;
   const auto members = find(kPosixClasses, pattern_.substr(begin, end - begin));
   if (!members) refuse(fmt::format("'{}'", pattern_.substr(at_, end + 2 - at_)));
