@@ -612,7 +612,7 @@ CharacterSet Translator::property(bool in_brackets) {
     set.add(std::string(*members) + std::string(quirk ? kWordsOutsideBrackets : ""), negated);
     return set;
   }
-  if (name.empty() || !std::all_of(name.begin(), name.end(), is_letter))
+  if (name.empty() || !std::all_of(name.begin(), name.end(), is_ascii_letter))
     refuse(fmt::format("'{}'", pattern_.substr(begin, at_ - begin)));
   set.members = fmt::format("\\{}{{sc:{}}}", negated ? 'P' : 'p', name);
   return set;
