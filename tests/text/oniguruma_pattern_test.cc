@@ -148,7 +148,8 @@ TEST(OnigurumaPattern, WhatCannotBeSaidIsRefusedByName) {
       {"a\\", "a '\\' at the end"},
   };
   for (const auto& [pattern, what] : cases)
-    EXPECT_THAT(error_text([&] { Regex regex(pattern); }), AllOf(HasSubstr("'" + pattern + "'"), HasSubstr(what)));
+    EXPECT_THAT(error_text([&, pattern = pattern] { Regex regex(pattern); }),
+                AllOf(HasSubstr("'" + pattern + "'"), HasSubstr(what)));
 }
 
 TEST(OnigurumaPattern, FoldsOfOneLetterAndPairsThatAreNoneAreLeft) {
