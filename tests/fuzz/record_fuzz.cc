@@ -21,7 +21,8 @@ void compare(const nlohmann::ordered_json& record) {
   static const nlohmann::ordered_json kGood = test::example_record();
   for (const auto& [a, b] : {std::pair(&kGood, &record), {&record, &kGood}, {&record, &record}}) try {
       const measure::Comparison comparison = measure::compare_records(*a, *b);
-      measure::comparison_text(comparison);
+      measure::comparison_text(comparison, measure::Language::kChinese);
+      measure::comparison_json(comparison).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
       measure::has_regression(comparison, 0.95);
     } catch (const Error&) {
     }
