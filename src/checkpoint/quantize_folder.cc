@@ -101,10 +101,12 @@ FolderWork quantize_work(const QuantizedMatrix& matrix, MatrixQuantizer& quantiz
     std::vector<uint16_t> offsets(asymmetric ? size_t((end - begin) * groups) : 0);
     quantizer.quantize(matrix, begin, end,
                        {integers.data(), reinterpret_cast<uint16_t*>(out[1]), asymmetric ? offsets.data() : nullptr});
-    for (int64_t r = 0; r < end - begin; ++r)
-      if (!are_finite(format, groups, reinterpret_cast<uint16_t*>(out[1]) + r * groups, offsets.data() + r * groups))
+    for (int64_t r = 0; r < end - begin; ++r) {
+      const uint16_t* scales = reinterpret_cast<const uint16_t*>(out[1]) + r * groups;
+      if (!are_finite(format, groups, scales, asymmetric ? offsets.data() + r * groups : nullptr))
         fail("{}: row {} has values too large for scales in {}, so that the model cannot be quantized.",
              matrix.tensor.name, begin + r, type_name(format.scale_type));
+    }
     for (int64_t r = 0; r < end - begin; ++r)
       pack_words(
           columns, matrix.format.bits, [&](int64_t k) { return integers[size_t(r * columns + k)]; },
