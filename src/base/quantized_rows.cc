@@ -204,8 +204,7 @@ bool are_finite(const QuantizedFormat& format, int64_t groups, const uint16_t* s
 void check_finite(const QuantizedRowSource& matrix, int64_t row, const uint16_t* scales, const uint16_t* offsets) {
   if (are_finite(matrix.format(), matrix.format().groups(matrix.columns()), scales, offsets)) return;
   fail("Row {} of {} has values that are not numbers or too large to be kept as {}; use --dtype f32.", row,
-       matrix.name().empty() ? fmt::format("a matrix of {} x {}", matrix.rows(), matrix.columns()) : matrix.name(),
-       name(matrix.format()));
+       matrix.name(), name(matrix.format()));
 }
 
 void dequantize_row(const uint8_t* integers, const uint16_t* scales, const uint16_t* offsets, int64_t columns,

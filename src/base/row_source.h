@@ -2,6 +2,8 @@
 // can be read by range, in any order, from several threads, without ever holding the whole of it in memory.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,7 +22,8 @@ class RowSource {
   int64_t columns() const { return columns_; }
   DType dtype() const { return dtype_; }  // the type that read_rows writes
   int64_t row_bytes() const { return columns_ * bytes_per_element(dtype_); }
-  const std::string& name() const { return name_; }  // for messages: of the tensor; empty: unknown
+  // For messages: the tensor's, else "a matrix of 3 x 100".
+  std::string name() const { return name_.empty() ? fmt::format("a matrix of {} x {}", rows_, columns_) : name_; }
 
   // Writes rows [begin, end) to `out`, row-major, dtype(), no padding. Thread-safe. Throws Error when the file fails.
   virtual void read_rows(int64_t begin, int64_t end, void* out) const = 0;

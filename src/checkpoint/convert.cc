@@ -127,9 +127,8 @@ class ConvertedRows final : public RowSource {
   [[noreturn]] void refuse_overflow(const Floats& floats, size_t count, int64_t first) const {
     const float* value = std::find_if(floats.data(), floats.data() + count,
                                       [](float x) { return std::isfinite(x) && std::abs(x) >= 65520.0f; });
-    fail("{} holds {:g} in row {}: F16 ends at 65504, so it would become infinite; use --dtype bf16 or f32.",
-         name().empty() ? fmt::format("A matrix of {} x {}", rows(), columns()) : name(), *value,
-         (first + (value - floats.data())) / columns());
+    fail("Row {} of {} holds {:g}: F16 ends at 65504, so it would become infinite; use --dtype bf16 or f32.",
+         (first + (value - floats.data())) / columns(), name(), *value);
   }
 
   RowSourcePtr source_;

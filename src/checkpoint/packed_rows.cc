@@ -300,24 +300,14 @@ std::vector<uint16_t> read_signed_zeros(const Layout& layout, const LocatedTenso
   return zeros;
 }
 
-// Groups of their own that nothing names would be taken for consecutive ones: wrong weights.
-void need_order(const Layout& layout, const LocatedTensor& beside, const char* part, const char* setting) {
-  if (layout.groups < 2) return;
-  refuse(layout.name, beside,
-         fmt::format("there is no order of columns ({}) beside it, or none is in it, though the configuration says {}; "
-                     "is a file of the model missing?",
-                     part, setting));
-}
-
-// The columns sorted by their groups; empty when they are sorted already, or when nothing says their groups.
-std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part, bool* said) {
-  *said = false;
-  if (part == nullptr) return {};
+// The columns sorted by their groups; empty when they are sorted already, none when nothing says their groups.
+std::optional<std::vector<int32_t>> find_order(const Layout& layout, const LocatedTensor* part) {
+  if (part == nullptr) return std::nullopt;
   expect_type(layout, *part, "I32");
   expect_shape(layout, *part, {layout.columns});
   const std::vector<int32_t> groups = read_all<int32_t>(*part);
   // compressed-tensors' "none".
-  if (std::all_of(groups.begin(), groups.end(), [](int32_t g) { return g == -1; })) return {};
+  if (std::all_of(groups.begin(), groups.end(), [](int32_t g) { return g == -1; })) return std::nullopt;
   std::vector<int64_t> count(size_t(layout.groups), 0);
   for (const int32_t group : groups) {
     if (group < 0 || group >= layout.groups)
@@ -325,20 +315,32 @@ std::vector<int32_t> read_order(const Layout& layout, const LocatedTensor* part,
     ++count[size_t(group)];
   }
   // Written without an order, some files leave it zero.
-  if (layout.groups > 1 && count[0] == layout.columns) return {};
-  *said = true;
+  if (layout.groups > 1 && count[0] == layout.columns) return std::nullopt;
   for (int64_t g = 0; g < layout.groups; ++g) {
     const int64_t expected = std::min(layout.group, layout.columns - g * layout.group);
     if (count[size_t(g)] != expected)
       refuse(layout.name, *part,
              fmt::format("gives group {} {} columns, but groups of {} are needed", g, count[size_t(g)], expected));
   }
-  if (std::is_sorted(groups.begin(), groups.end())) return {};
+  if (std::is_sorted(groups.begin(), groups.end())) return std::vector<int32_t>();
   std::vector<int32_t> order(groups.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](int32_t a, int32_t b) { return groups[size_t(a)] < groups[size_t(b)]; });
   return order;
+}
+
+// As find_order. `ordered`: the configuration says that the groups are the matrix's own (`setting`); where nothing
+// names them they would be taken for consecutive ones, which makes wrong weights.
+std::vector<int32_t> read_order(const Layout& layout, const QuantizedParts& parts, bool ordered, const char* part,
+                                const char* setting) {
+  std::optional<std::vector<int32_t>> order = find_order(layout, parts.groups);
+  if (!order && ordered && layout.groups > 1)
+    refuse(layout.name, *parts.integers,
+           fmt::format("there is no order of columns ({}) beside it, or none is in it, though the configuration says "
+                       "{}; is a file of the model missing?",
+                       part, setting));
+  return std::move(order).value_or(std::vector<int32_t>());
 }
 
 Layout columnwise_layout(const std::string& name, const QuantizationConfig& config, int64_t rows, int64_t columns) {
@@ -372,9 +374,8 @@ std::shared_ptr<const QuantizedRowSource> make_columnwise(Layout layout, const Q
                            zero));
     zeros.clear();
   }
-  bool said = false;
-  std::vector<int32_t> order = awq ? std::vector<int32_t>() : read_order(layout, parts.groups, &said);
-  if (config.ordered && !said) need_order(layout, integers, "g_idx", "desc_act: true");
+  std::vector<int32_t> order =
+      awq ? std::vector<int32_t>() : read_order(layout, parts, config.ordered, "g_idx", "desc_act: true");
   Scales read = read_scales(layout, scales, true);
   return std::make_shared<ColumnwiseRows>(std::move(layout), std::move(read), std::move(zeros), std::move(order),
                                           integers, awq);
@@ -455,10 +456,8 @@ std::shared_ptr<const QuantizedRowSource> make_rowwise(Layout layout, const Quan
   const bool words = is_words(parts);
   expect_shape(layout, integers, {layout.rows, words ? ceil_divide(layout.columns * layout.bits, 32) : layout.columns});
   std::vector<uint16_t> zeros = read_rowwise_zeros(layout, parts, config);
-  bool said = false;
-  std::vector<int32_t> order = read_order(layout, parts.groups, &said);
-  if (said_of(layout, words, config, &WeightScheme::ordered) == true && !said)
-    need_order(layout, integers, "weight_g_idx", "actorder: group");
+  const bool ordered = said_of(layout, words, config, &WeightScheme::ordered).value_or(false);
+  std::vector<int32_t> order = read_order(layout, parts, ordered, "weight_g_idx", "actorder: group");
   Scales read = read_scales(layout, scales, false);
   return std::make_shared<RowwiseRows>(std::move(layout), std::move(read), std::move(zeros), std::move(order), integers,
                                        words);

@@ -12,7 +12,6 @@
 #include "base/system_memory.h"
 #include "cli/bench_options.h"
 #include "cli/environment.h"
-#include "cli/hub_options.h"
 #include "cli/terminal.h"
 #include "measure/bench_estimate.h"
 #include "measure/compare.h"
@@ -342,8 +341,7 @@ void add_bench(CLI::App& app, int& exit_code) {
     measure::SweepOptions& sweep = options->sweep;
     if (command->count("--depth") > 0 && sweep.batches.empty() && sweep.rows.empty()) sweep.batches = {1};
     check_usage(*command, *options);
-    ModelOptions& model = options->model;
-    if (model.synthetic.empty() && !model.model.empty()) model.model = resolve_model(model.model, model.offline);
+    options->model.resolve();
   });
   command->callback([options, command, &exit_code] { exit_code = run(*command, *options); });
 }

@@ -33,11 +33,12 @@ void write_synthetic(const session::LoadOptions& options, const std::string& fol
   say_error("wrote {}\n", folder);
 }
 
-}  // namespace
-
+// What is wrong with the name of a type, "" for one that is known.
 std::string unknown_weights(const std::string& type) {
   return model::parse_weight_choice(type) ? "" : fmt::format("{}: known are {}", type, model::kWeightChoices);
 }
+
+}  // namespace
 
 void ModelOptions::add_to(CLI::App& command, bool positional_model) {
   if (positional_model)
@@ -45,9 +46,7 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
                        "A folder as Hugging Face ships it, a .gguf file, or a name such as Qwen/Qwen2.5-0.5B-Instruct, "
                        "which is pulled first when it is not in the cache");
   add_offline_flag(command, offline);
-  command.parse_complete_callback([this] {
-    if (synthetic.empty() && !model.empty()) model = resolve_model(model, offline);
-  });
+  command.parse_complete_callback([this] { resolve(); });
   command.add_option(
       "--synthetic", synthetic,
       "Weights made from a seed in the exact shape of NAME (mistral-7b, mistral-7b:layers=4, or a config.json): "
@@ -76,6 +75,10 @@ void ModelOptions::add_to(CLI::App& command, bool positional_model) {
       ->check(CLI::Range(int64_t(1), kLongestContext));
   command.add_flag("--exact", exact,
                    "F32 activations everywhere (on AMX with bf16 weights the default splits them in two bf16 terms)");
+}
+
+void ModelOptions::resolve() {
+  if (synthetic.empty() && !model.empty()) model = resolve_model(model, offline);
 }
 
 void ModelOptions::add_no_speculate(CLI::App& command) {
@@ -108,13 +111,14 @@ session::LoadOptions ModelOptions::load_options() const {
   return options;
 }
 
-std::unique_ptr<session::Session> load_session(session::LoadOptions options, bool quiet) {
+std::unique_ptr<session::Session> load_session(session::LoadOptions options, bool quiet,
+                                               std::unique_ptr<checkpoint::Checkpoint> model) {
   ProgressBar bar;
   options.progress = [&](const Progress& progress) {
     stop_if_interrupted();
     if (!quiet) bar.show(progress);
   };
-  std::unique_ptr<session::Session> loaded = session::Session::load(options);
+  std::unique_ptr<session::Session> loaded = session::Session::load(options, std::move(model));
   bar.finish();
   if (!quiet) {
     say_error("{}\n", styled(describe(*loaded), Style::kDim, stderr_is_terminal()));

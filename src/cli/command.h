@@ -52,20 +52,19 @@ struct ModelOptions {
   // The model may be a name (organisation/name) in place of a folder: it is pulled first when it is not in the cache.
   // `this` must outlive the parsing.
   void add_to(CLI::App& command, bool positional_model);
+  void resolve();  // the name, which add_to does after the parsing
   // --no-speculate, for commands that speculate unless told otherwise.
   void add_no_speculate(CLI::App& command);
   // Throws CLI::ValidationError without a model, Error for a value that is not known (a run record may have one).
   session::LoadOptions load_options() const;
 };
 
-// Loads with a progress bar and prints one line about what runs, on stderr unless `quiet`.
-std::unique_ptr<session::Session> load_session(session::LoadOptions, bool quiet);
+// Loads with a progress bar and prints one line about what runs, on stderr unless `quiet`. `model`: as Session::load.
+std::unique_ptr<session::Session> load_session(session::LoadOptions, bool quiet,
+                                               std::unique_ptr<checkpoint::Checkpoint> model = nullptr);
 
 // "mistral-7b bf16, KV f16, cpu avx512+amx (bf16x2), 2 threads"
 std::string describe(session::Session&);
-
-// For --dtype and its like: what is wrong with the name of a type, "" for one that is known.
-std::string unknown_weights(const std::string& type);
 
 std::string tuning_folder();  // under the cache folder: where tune keeps what the other commands use
 

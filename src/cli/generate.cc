@@ -229,11 +229,9 @@ int run_one(session::Session& loaded, const GenerateOptions& options, const orde
   return interrupted() ? kInterrupted : kSuccess;
 }
 
-// Of prompt and answer, as build_request will allow them, before the model is loaded; 0: the model's usual context.
-int64_t most_tokens(const session::LoadOptions& load, const ordered_json& flags, int64_t prompt_tokens) {
+// Of prompt and answer, as build_request will allow them; 0: the model's usual context.
+int64_t most_tokens(const checkpoint::GenerationConfig& model, const ordered_json& flags, int64_t prompt_tokens) {
   if (flags.contains("max_new_tokens")) return prompt_tokens + flags["max_new_tokens"].get<int64_t>();
-  const auto opened = session::open_model(load);
-  const checkpoint::GenerationConfig& model = opened->generation_config();
   if (!model.max_new_tokens && model.max_length) return 0;
   return prompt_tokens + model.max_new_tokens.value_or(kDefaultNewTokens);
 }
@@ -242,9 +240,12 @@ int run(const GenerateOptions& options) {
   const ordered_json flags = options.sampling.settings_json();
   session::LoadOptions load = options.model.load_options();
   load.max_sequences = options.json_lines ? options.batch : 1;
-  if (!options.ids.empty())  // a sequence may go beyond the model's usual context: its length is known here
-    load.kv_tokens = most_tokens(load, flags, int64_t(parse_ids(options.ids).size()));
-  const auto loaded = load_session(load, options.json);
+  std::unique_ptr<checkpoint::Checkpoint> model;
+  if (!options.ids.empty()) {  // a sequence may go beyond the model's usual context: its length is known here
+    model = session::open_model(load);
+    load.kv_tokens = most_tokens(model->generation_config(), flags, int64_t(parse_ids(options.ids).size()));
+  }
+  const auto loaded = load_session(load, options.json, std::move(model));
   return options.json_lines ? run_lines(*loaded, flags) : run_one(*loaded, options, flags);
 }
 

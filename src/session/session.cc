@@ -101,6 +101,17 @@ model::WeightChoice weight_choice(const LoadOptions& options, const checkpoint::
   return options.weights;
 }
 
+// transformers' rule for its two limits, the second of which models bring in generation_config.json.
+std::optional<int64_t> limit_of(const TextRequest& request, int64_t prompt_tokens) {
+  if (request.max_new_tokens || !request.max_length) return request.max_new_tokens;
+  if (prompt_tokens >= *request.max_length)
+    fail(
+        "The prompt has {} tokens, and the model's max_length (generation_config.json) allows {} with the answer; say "
+        "how many new ones (max_new_tokens).",
+        prompt_tokens, *request.max_length);
+  return *request.max_length - prompt_tokens;
+}
+
 }  // namespace
 
 std::string model_name(const fs::path& path) {
@@ -193,10 +204,19 @@ TextAnswer Generation::take() {
 
 Session::~Session() = default;
 
-std::unique_ptr<Session> Session::load(const LoadOptions& options) {
+Session::ParsedTemplate Session::parse_template(const std::string& text, const std::string& source) {
+  if (text.empty()) return {};
+  try {
+    return {text::ChatTemplate(text, source), ""};
+  } catch (const Error& error) {
+    return {std::nullopt, error.what()};
+  }
+}
+
+std::unique_ptr<Session> Session::load(const LoadOptions& options, std::unique_ptr<checkpoint::Checkpoint> model) {
   const auto started = std::chrono::steady_clock::now();
   std::unique_ptr<Session> session(new Session);
-  session->checkpoint_ = open_model(options);
+  session->checkpoint_ = model ? std::move(model) : open_model(options);
   const checkpoint::Checkpoint& opened = *session->checkpoint_;
 
   // Beside --synthetic a .gguf file gives its text alone, as a folder does.
@@ -211,6 +231,10 @@ std::unique_ptr<Session> Session::load(const LoadOptions& options) {
   } else if (!options.synthetic.empty() && opened.config().vocabulary_size >= text::kByteTokenizerTokens) {
     session->tokenizer_ = text::make_byte_tokenizer(opened.config().vocabulary_size);
   }
+
+  const text::ChatSettings& chat = session->chat_settings_;
+  session->chat_template_ = parse_template(chat.chat_template, chat.source);
+  session->tool_template_ = parse_template(chat.tool_template, chat.tool_source);
 
   compute::MachineOptions machine_options;
   machine_options.threads = options.threads;
@@ -308,10 +332,9 @@ std::string Session::apply_template(const ordered_json& messages, const ordered_
   if (!for_tools && !has_chat_template())
     fail("{}: this model has no chat template (chat_template in tokenizer_config.json); give a raw prompt instead",
          checkpoint_->path().empty() ? "--synthetic" : checkpoint_->path().string());
-  // Parsed here, not when the model is loaded: one that this engine cannot read is no reason to refuse other prompts.
-  return text::ChatTemplate(for_tools ? chat_settings_.tool_template : chat_settings_.chat_template,
-                            for_tools ? chat_settings_.tool_source : chat_settings_.source)
-      .render(all);
+  const ParsedTemplate& chosen = for_tools ? tool_template_ : chat_template_;
+  if (!chosen.parsed) fail("{}", chosen.problem);
+  return chosen.parsed->render(all);
 }
 
 std::vector<int32_t> Session::prompt_ids(const TextRequest& request) const {
@@ -326,17 +349,6 @@ std::vector<int32_t> Session::prompt_ids(const TextRequest& request) const {
          checkpoint_->path().string());
   if (request.prompt) return tokenizer_->encode(*request.prompt, {.add_special = true});
   return tokenizer_->encode(apply_template(*request.messages, request.template_variables), {.add_special = false});
-}
-
-// transformers' rule for its two limits, the second of which models bring in generation_config.json.
-std::optional<int64_t> limit_of(const TextRequest& request, int64_t prompt_tokens) {
-  if (request.max_new_tokens || !request.max_length) return request.max_new_tokens;
-  if (prompt_tokens >= *request.max_length)
-    fail(
-        "The prompt has {} tokens, and the model's max_length (generation_config.json) allows {} with the answer; say "
-        "how many new ones (max_new_tokens).",
-        prompt_tokens, *request.max_length);
-  return *request.max_length - prompt_tokens;
 }
 
 std::unique_ptr<Generation> Session::submit(TextRequest request) {

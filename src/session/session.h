@@ -114,7 +114,8 @@ class Generation {
 
 class Session {
  public:
-  static std::unique_ptr<Session> load(const LoadOptions&);
+  // `model`: what open_model(options) gave, where the caller had to look at it first.
+  static std::unique_ptr<Session> load(const LoadOptions&, std::unique_ptr<checkpoint::Checkpoint> model = nullptr);
   ~Session();
 
   const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
@@ -147,6 +148,13 @@ class Session {
   std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   text::ChatSettings chat_settings_;
+  // Parsed, or why not, which is said when the template is used: it is no reason to refuse other prompts.
+  struct ParsedTemplate {
+    std::optional<text::ChatTemplate> parsed;
+    std::string problem;
+  };
+  static ParsedTemplate parse_template(const std::string& text, const std::string& source);
+  ParsedTemplate chat_template_, tool_template_;
   std::unique_ptr<engine::Engine> engine_;
   std::optional<int64_t> context_;
   double load_s_ = 0;

@@ -1,20 +1,16 @@
 // load_chat_settings (declared in chat_template.h): where a model folder keeps its templates and special tokens.
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/chat_template.h"
 #include "text/read_file.h"
+#include "text/tokenizer_config.h"
 
 namespace updraft::text {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 namespace fs = std::filesystem;
-
-Json read_json(const fs::path& path) {
-  if (!fs::exists(path)) return Json::object();
-  Json json = Json::parse(read_file(path), nullptr, false);
-  if (!json.is_object()) fail("The file {} is not a JSON object; fetch it again.", path.string());
-  return json;
-}
 
 // "chat_template" of tokenizer_config.json: one template, or a list of named ones.
 void read_config_templates(const Json& config, const fs::path& path, ChatSettings& settings) {
@@ -50,12 +46,12 @@ void read_template_files(const fs::path& folder, ChatSettings& settings) {
 }
 
 // A token is a string, or {"content": "...", ...} as an added token is written.
-void read_token(const std::string& name, const Json& value, Json& tokens) {
-  if (value.is_string()) tokens[name] = value;
-  if (value.is_object() && value.contains("content") && value["content"].is_string()) tokens[name] = value["content"];
+void read_token(const std::string& name, const Json& value, ordered_json& tokens) {
+  const Json& token = value.is_object() ? field(value, "content") : value;
+  if (token.is_string()) tokens[name] = token.get<std::string>();
 }
 
-void read_tokens(const Json& config, Json& tokens) {
+void read_tokens(const Json& config, ordered_json& tokens) {
   for (const auto& [key, value] : config.items()) {
     if (key.size() > 6 && key.ends_with("_token")) read_token(key, value, tokens);
     if (key == "extra_special_tokens" && value.is_object()) {
@@ -66,29 +62,27 @@ void read_tokens(const Json& config, Json& tokens) {
 
 }  // namespace
 
-Json ChatSettings::variables() const {
-  Json all = special_tokens.is_null() ? Json::object() : special_tokens;
+ordered_json ChatSettings::variables() const {
+  ordered_json all = special_tokens.is_null() ? ordered_json::object() : special_tokens;
   all["tools"] = nullptr;
   all["documents"] = nullptr;
   return all;
 }
 
-bool ChatSettings::takes_tool_template(const Json& variables) const {
+bool ChatSettings::takes_tool_template(const ordered_json& variables) const {
   const auto tools = variables.find("tools");
   return !tool_template.empty() && tools != variables.end() && !tools->is_null();
 }
 
 ChatSettings load_chat_settings(const fs::path& folder) {
   ChatSettings settings;
-  fs::path config_path = folder / "tokenizer_config.json";
-  Json config = read_json(config_path);
-  read_config_templates(config, config_path, settings);
+  const TokenizerConfig files = load_tokenizer_config(folder);
+  read_config_templates(files.config, folder / "tokenizer_config.json", settings);
   read_template_files(folder, settings);
-  settings.special_tokens = Json::object();
-  read_tokens(config, settings.special_tokens);
-  // As in TokenizerConfig::naming_files.
-  const Json map = read_json(folder / "special_tokens_map.json");
-  if (!config.contains("added_tokens_decoder")) read_tokens(map, settings.special_tokens);
+  settings.special_tokens = ordered_json::object();
+  std::vector<const Json*> naming = files.naming_files();
+  std::reverse(naming.begin(), naming.end());  // the first to count comes last
+  for (const Json* file : naming) read_tokens(*file, settings.special_tokens);
   return settings;
 }
 

@@ -7,159 +7,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "text/oniguruma_classes.h"
 #include "text/utf8.h"
 
 namespace updraft::text {
 namespace {
 
 constexpr int kDeepestClass = 32;
-
-// Members of a class in brackets, as PCRE2 spells them: PCRE2's own \s has U+180E, its \w no marks and connectors.
-constexpr std::string_view kSpaceMembers =
-    R"(\x{09}-\x{0d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kWordMembers =
-    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
-constexpr std::string_view kHexMembers = "0-9A-Fa-f";
-constexpr std::string_view kWordsOutsideBrackets = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";  // a quirk of Oniguruma
-constexpr std::string_view kAnyCharacter = "(?s:.)";
-
-using Name = std::pair<std::string_view, std::string_view>;
-
-// [[:name:]], and \p{name} where kProperties does not say otherwise.
-constexpr auto kPosixClasses = std::to_array<Name>({{"alnum", R"(\p{Alphabetic}\p{Nd})"},
-                                                    {"alpha", R"(\p{Alphabetic})"},
-                                                    {"ascii", R"(\x{00}-\x{7f})"},
-                                                    {"blank", R"(\p{Zs}\x{09})"},
-                                                    {"cntrl", R"(\p{Cc})"},
-                                                    {"digit", R"(\p{Nd})"},
-                                                    {"lower", R"(\p{Lowercase})"},
-                                                    {"punct", R"(\p{P}\p{S})"},
-                                                    {"space", kSpaceMembers},
-                                                    {"upper", R"(\p{Uppercase})"},
-                                                    {"word", kWordMembers},
-                                                    {"xdigit", kHexMembers}});
-
-// \p{name} by its name in lower case without spaces, "-" and "_". What is not here can only be a script.
-constexpr auto kProperties = std::to_array<Name>({{"any", R"(\x{00}-\x{10ffff})"},
-                                                  {"assigned", R"(\P{Cn})"},
-                                                  {"l", R"(\p{L})"},
-                                                  {"letter", R"(\p{L})"},
-                                                  {"lc", R"(\p{L&})"},
-                                                  {"casedletter", R"(\p{L&})"},
-                                                  {"lu", R"(\p{Lu})"},
-                                                  {"uppercaseletter", R"(\p{Lu})"},
-                                                  {"ll", R"(\p{Ll})"},
-                                                  {"lowercaseletter", R"(\p{Ll})"},
-                                                  {"lt", R"(\p{Lt})"},
-                                                  {"titlecaseletter", R"(\p{Lt})"},
-                                                  {"lm", R"(\p{Lm})"},
-                                                  {"modifierletter", R"(\p{Lm})"},
-                                                  {"lo", R"(\p{Lo})"},
-                                                  {"otherletter", R"(\p{Lo})"},
-                                                  {"m", R"(\p{M})"},
-                                                  {"mark", R"(\p{M})"},
-                                                  {"combiningmark", R"(\p{M})"},
-                                                  {"mn", R"(\p{Mn})"},
-                                                  {"nonspacingmark", R"(\p{Mn})"},
-                                                  {"mc", R"(\p{Mc})"},
-                                                  {"spacingmark", R"(\p{Mc})"},
-                                                  {"me", R"(\p{Me})"},
-                                                  {"enclosingmark", R"(\p{Me})"},
-                                                  {"n", R"(\p{N})"},
-                                                  {"number", R"(\p{N})"},
-                                                  {"nd", R"(\p{Nd})"},
-                                                  {"decimalnumber", R"(\p{Nd})"},
-                                                  {"nl", R"(\p{Nl})"},
-                                                  {"letternumber", R"(\p{Nl})"},
-                                                  {"no", R"(\p{No})"},
-                                                  {"othernumber", R"(\p{No})"},
-                                                  {"p", R"(\p{P})"},
-                                                  {"punctuation", R"(\p{P})"},
-                                                  {"punct", R"(\p{P})"},
-                                                  {"pc", R"(\p{Pc})"},
-                                                  {"connectorpunctuation", R"(\p{Pc})"},
-                                                  {"pd", R"(\p{Pd})"},
-                                                  {"dashpunctuation", R"(\p{Pd})"},
-                                                  {"ps", R"(\p{Ps})"},
-                                                  {"openpunctuation", R"(\p{Ps})"},
-                                                  {"pe", R"(\p{Pe})"},
-                                                  {"closepunctuation", R"(\p{Pe})"},
-                                                  {"pi", R"(\p{Pi})"},
-                                                  {"initialpunctuation", R"(\p{Pi})"},
-                                                  {"pf", R"(\p{Pf})"},
-                                                  {"finalpunctuation", R"(\p{Pf})"},
-                                                  {"po", R"(\p{Po})"},
-                                                  {"otherpunctuation", R"(\p{Po})"},
-                                                  {"s", R"(\p{S})"},
-                                                  {"symbol", R"(\p{S})"},
-                                                  {"sm", R"(\p{Sm})"},
-                                                  {"mathsymbol", R"(\p{Sm})"},
-                                                  {"sc", R"(\p{Sc})"},
-                                                  {"currencysymbol", R"(\p{Sc})"},
-                                                  {"sk", R"(\p{Sk})"},
-                                                  {"modifiersymbol", R"(\p{Sk})"},
-                                                  {"so", R"(\p{So})"},
-                                                  {"othersymbol", R"(\p{So})"},
-                                                  {"z", R"(\p{Z})"},
-                                                  {"separator", R"(\p{Z})"},
-                                                  {"zs", R"(\p{Zs})"},
-                                                  {"spaceseparator", R"(\p{Zs})"},
-                                                  {"zl", R"(\p{Zl})"},
-                                                  {"lineseparator", R"(\p{Zl})"},
-                                                  {"zp", R"(\p{Zp})"},
-                                                  {"paragraphseparator", R"(\p{Zp})"},
-                                                  {"c", R"(\p{C})"},
-                                                  {"other", R"(\p{C})"},
-                                                  {"cc", R"(\p{Cc})"},
-                                                  {"control", R"(\p{Cc})"},
-                                                  {"cf", R"(\p{Cf})"},
-                                                  {"format", R"(\p{Cf})"},
-                                                  {"cn", R"(\p{Cn})"},
-                                                  {"unassigned", R"(\p{Cn})"},
-                                                  {"co", R"(\p{Co})"},
-                                                  {"privateuse", R"(\p{Co})"},
-                                                  {"alphabetic", R"(\p{Alphabetic})"},
-                                                  {"lowercase", R"(\p{Lowercase})"},
-                                                  {"uppercase", R"(\p{Uppercase})"},
-                                                  {"whitespace", kSpaceMembers},
-                                                  {"emoji", R"(\p{Emoji})"},
-                                                  {"emojipresentation", R"(\p{Emoji_Presentation})"},
-                                                  {"extendedpictographic", R"(\p{Extended_Pictographic})"},
-                                                  {"ideographic", R"(\p{Ideographic})"}});
-
-template <size_t kSize>
-std::optional<std::string_view> find(const std::array<Name, kSize>& names, std::string_view name) {
-  const auto found = std::find_if(names.begin(), names.end(), [&](const Name& n) { return n.first == name; });
-  return found == names.end() ? std::nullopt : std::optional(found->second);
-}
-
-// Characters whose case folding is several characters, which Oniguruma also matches by those. A little too many.
-bool folds_to_several(char32_t first, char32_t last) {
-  constexpr auto kRanges = std::to_array<std::pair<char32_t, char32_t>>({{0xdf, 0xdf},
-                                                                         {0x130, 0x130},
-                                                                         {0x149, 0x149},
-                                                                         {0x1f0, 0x1f0},
-                                                                         {0x390, 0x390},
-                                                                         {0x3b0, 0x3b0},
-                                                                         {0x587, 0x587},
-                                                                         {0x1e96, 0x1e9e},
-                                                                         {0x1f50, 0x1ffc},
-                                                                         {0xfb00, 0xfb17}});
-  return std::any_of(kRanges.begin(), kRanges.end(),
-                     [&](const auto& range) { return first <= range.second && last >= range.first; });
-}
-
-// Whether one character may fold to these two: "ss" of U+00DF, "fi" of U+FB01, a letter and an accent, ...
-bool may_be_one_folded(char32_t a, char32_t b) {
-  const auto plain = [](char32_t c) { return c == 0x17f ? U's' : c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c; };
-  a = plain(a);
-  b = plain(b);
-  if (a == 's' && (b == 's' || b == 't')) return true;
-  if (a == 'f' && (b == 'f' || b == 'i' || b == 'l')) return true;
-  const auto armenian = [](char32_t c) { return c >= 0x531 && c <= 0x586; };
-  return (b >= 0x300 && b <= 0x36f) || a == 0x2bc || b == 0x2be || b == 0x399 || b == 0x3b9 ||
-         (armenian(a) && armenian(b));
-}
 
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -170,47 +24,6 @@ std::string literal(char32_t c) {
   append_utf8(text, c);
   if (c < 0x80 && !is_ascii_letter(char(c)) && !is_ascii_digit(char(c))) text.insert(0, "\\");
   return text;
-}
-
-// A set of characters as PCRE2 can spell it: what can stand between brackets, and patterns of one character each for
-// what cannot.
-struct CharacterSet {
-  std::string members;
-  std::vector<std::string> others;
-
-  void add(std::string_view more, bool negated) {
-    if (negated) {
-      others.push_back(fmt::format("[^{}]", more));
-    } else {
-      members += more;
-    }
-  }
-  void add(const CharacterSet& set) {
-    members += set.members;
-    others.insert(others.end(), set.others.begin(), set.others.end());
-  }
-  bool empty() const { return members.empty() && others.empty(); }
-  std::string pattern() const {
-    std::string text = members.empty() ? "" : "[" + members + "]";
-    for (const std::string& other : others) text += (text.empty() ? "" : "|") + other;
-    return others.size() + (members.empty() ? 0 : 1) == 1 ? text : "(?:" + text + ")";
-  }
-};
-
-CharacterSet complement(const CharacterSet& set) {
-  CharacterSet result;
-  if (set.others.empty()) {
-    result.add(set.members, true);
-  } else {
-    result.others = {fmt::format("(?:(?!{}){})", set.pattern(), kAnyCharacter)};
-  }
-  return result;
-}
-
-CharacterSet intersection(const CharacterSet& a, const CharacterSet& b) {
-  CharacterSet result;
-  result.others = {fmt::format("(?:(?={}){})", a.pattern(), b.pattern())};
-  return result;
 }
 
 class Translator {
@@ -496,8 +309,10 @@ void Translator::escape() {
       out_ += {'\\', c};
       return;
     case 'N':
+      return add_atom("\\N");
     case 'R':
-      return add_atom(std::string({'\\', c}));
+      // Written out: PCRE2 takes nothing of \N for a beginning of \R, and so never gives a \v back in \N?\R.
+      return add_atom("(?>\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])");
     case 'O':
       return add_atom(kAnyCharacter);
     case 'k':
@@ -604,12 +419,10 @@ CharacterSet Translator::property(bool in_brackets) {
     if (c == ' ' || c == '-' || c == '_') continue;
     name += c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
   }
-  std::optional<std::string_view> members = find(kProperties, name);
-  if (!members) members = find(kPosixClasses, name);
   CharacterSet set;
-  if (members) {
-    const bool quirk = name == "word" && !in_brackets;
-    set.add(std::string(*members) + std::string(quirk ? kWordsOutsideBrackets : ""), negated);
+  if (auto members = property_class(name)) {
+    if (name == "word" && !in_brackets) *members += kWordsOutsideBrackets;
+    set.add(*members, negated);
     return set;
   }
   if (name.empty() || !std::all_of(name.begin(), name.end(), is_ascii_letter))
@@ -658,7 +471,7 @@ bool Translator::take_posix_class(CharacterSet& set) {
   size_t end = begin;
   while (end < pattern_.size() && is_ascii_letter(pattern_[end])) ++end;
   if (!pattern_.substr(end).starts_with(":]")) return false;
-  const auto members = find(kPosixClasses, pattern_.substr(begin, end - begin));
+  const auto members = posix_class(pattern_.substr(begin, end - begin));
   if (!members) refuse(fmt::format("'{}'", pattern_.substr(at_, end + 2 - at_)));
   at_ = end + 2;
   set.add(*members, negated);

@@ -7,30 +7,12 @@
 
 #include "base/half.h"
 #include "checkpoint/checkpoint.h"
+#include "tests/checkpoint/memory_rows.h"
 #include "tests/support/error_text.h"
 #include "tests/support/random.h"
 
 namespace updraft::checkpoint {
 namespace {
-
-class MemoryRows final : public RowSource {
- public:
-  MemoryRows(int64_t rows, int64_t columns, DType dtype, std::vector<std::byte> bytes)
-      : RowSource(rows, columns, dtype), bytes_(std::move(bytes)) {}
-  void read_rows(int64_t begin, int64_t end, void* out) const override {
-    if (begin < end) std::memcpy(out, bytes_.data() + begin * row_bytes(), size_t((end - begin) * row_bytes()));
-  }
-
- private:
-  std::vector<std::byte> bytes_;
-};
-
-template <class T>
-RowSourcePtr rows_of(const std::vector<T>& values, int64_t columns, DType dtype) {
-  std::vector<std::byte> bytes(values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
-  return std::make_shared<MemoryRows>(int64_t(values.size()) / columns, columns, dtype, std::move(bytes));
-}
 
 template <class T>
 std::vector<T> read_all(const RowSource& source) {
@@ -74,7 +56,7 @@ TEST(Convert, WhatF16CannotHoldIsRefused) {
   const auto refused = convert(rows_of(values, 100, DType::kF32), DType::kF16);
   EXPECT_EQ(
       test::error_text([&] { read_all<uint16_t>(*refused); }),
-      "A matrix of 3 x 100 holds -65520 in row 2: F16 ends at 65504, so it would become infinite; use --dtype bf16 "
+      "Row 2 of a matrix of 3 x 100 holds -65520: F16 ends at 65504, so it would become infinite; use --dtype bf16 "
       "or f32.");
 }
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "checkpoint/error_feedback.h"
+#include "tests/checkpoint/memory_rows.h"
 #include "tests/support/error_text.h"
 #include "tests/support/random.h"
 #include "tests/support/temporary_folder.h"
@@ -111,22 +112,10 @@ class Changed final : public Checkpoint {
     std::vector<float> values(size_t(rows * columns));
     source->read_rows(0, rows, values.data());
     values.back() = value_;
-    return std::make_shared<Rows>(rows, columns, std::move(values));
+    return rows_of(values, columns, DType::kF32);
   }
 
  private:
-  class Rows final : public RowSource {
-   public:
-    Rows(int64_t rows, int64_t columns, std::vector<float> values)
-        : RowSource(rows, columns, DType::kF32), values_(std::move(values)) {}
-    void read_rows(int64_t begin, int64_t end, void* out) const override {
-      std::memcpy(out, values_.data() + begin * columns(), size_t((end - begin) * row_bytes()));
-    }
-
-   private:
-    std::vector<float> values_;
-  };
-
   std::unique_ptr<Checkpoint> model_ = make_synthetic(parse_synthetic(kSpec));
   std::string name_;
   float value_;

@@ -173,5 +173,17 @@ class Doctor(unittest.TestCase):
         self.assertEqual(report["figures"]["disk"]["folder"], str(home / ".cache" / "updraft"))
 
 
+class Templates(unittest.TestCase):
+    def test_one_that_cannot_be_read_is_refused_when_it_is_used(self):
+        with support.temporary_folder() as folder:
+            model = support.make_chat_model(folder)
+            config = model / "tokenizer_config.json"
+            config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": "{% block x %}"}))
+            self.assertEqual(len(one(model, "--ids", "1,2", "--max-new-tokens", 2, "--ignore-eos")["ids"]), 2)
+            done = run("generate", model, "--chat", "Hello", "--max-new-tokens", 2)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("tokenizer_config.json does not parse at line 1", done.stderr)
+
+
 if __name__ == "__main__":
     support.main()

@@ -228,10 +228,15 @@ def random_class(rnd):
     return "[" + rnd.choice(["", "^"]) + "&&".join(sides) + "]"
 
 
+def random_quantifier(rnd, atom):
+    # "(?=a).+" Oniguruma tries at the beginnings of lines alone, as if it were ".+": a mistake of its own, which no tokenizer asks for.
+    return rnd.choice(QUANTIFIERS if atom[0] != "^" and atom[-1] not in "$Z" and not atom.startswith("(?=") else [""])
+
+
 def random_pattern(rnd):
     def sequence():
         atoms = (rnd.choice(ATOMS) if rnd.random() < 0.5 else random_class(rnd) for _ in range(rnd.randrange(1, 4)))
-        return "".join(atom + rnd.choice(QUANTIFIERS if atom[0] != "^" and atom[-1] not in "$Z" else [""]) for atom in atoms)
+        return "".join(atom + random_quantifier(rnd, atom) for atom in atoms)
 
     return "|".join(sequence() for _ in range(rnd.randrange(1, 3)))
 
@@ -264,6 +269,9 @@ def compare_patterns(program, folder, rnd, wanted):
             continue
         for text, answer in zip(texts, answers):
             ids = quietly(lambda: theirs.encode(text).ids)
+            # One quantifier on another, "(?:a{1,2})+", can take a backtracking engine forever; each gives up somewhere else.
+            if "match limit exceeded" in answer.get("error", ""):
+                continue
             if ids is not None and answer.get("ids") != ids:
                 bad += 1
                 print(f"FAILED pattern {json.dumps(split, ensure_ascii=False)} on {text!r}\n  theirs {ids}\n  ours   {answer}")

@@ -183,9 +183,8 @@ TEST(DecoderWeights, ATensorWithValuesTooLargeForItsPackingIsNamed) {
     EXPECT_EQ(error_of(checkpoint), "");
     EXPECT_EQ(error_of(checkpoint, {DType::kBF16}), "");
     EXPECT_EQ(error_of(checkpoint, {DType::kF16}),
-              std::string(name) +
-                  " holds 1e+08 in row 3: F16 ends at 65504, so it would become infinite; use --dtype "
-                  "bf16 or f32.");
+              "Row 3 of " + std::string(name) +
+                  " holds 1e+08: F16 ends at 65504, so it would become infinite; use --dtype bf16 or f32.");
   }
   MemoryCheckpoint checkpoint(small_config());
   checkpoint.value("model.layers.1.mlp.up_proj.weight", 24 * 3 + 5) = 1e8f;

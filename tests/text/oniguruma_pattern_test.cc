@@ -98,6 +98,8 @@ TEST(OnigurumaPattern, FindsWhatItFindsThere) {
       {R"(\O+)", "a\nb", {"a\nb"}},
       {R"(\N+)", "a\nb", {"a", "b"}},
       {R"(\R)", "a\r\nb\u0085", {"\r\n", "\u0085"}},
+      {R"(\N?\R)", "a\013c\r\nd", {"a\013", "c\r\n"}},
+      {R"(\R{,2}\N\d)", "\0131\n\0132", {"\0131", "\n\0132"}},
       {R"((?<n>a)\k<n>)", "aab", {"aa"}},
       {R"((a|b)\1 c)", "bb c", {"bb c"}},
       {R"((?<=[\w&&[^a]])x)", "ax bx", {"x"}},
