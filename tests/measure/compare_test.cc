@@ -48,7 +48,7 @@ TEST(Compare, ASlowerRecordIsARegressionWithConfidence) {
 
 TEST(Compare, OneSampleProvesNoRegression) {
   ordered_json one = example_record(8);
-  for (ordered_json& task : one["tasks"]) task["samples"] = {task["samples"][0]};
+  for (ordered_json& task : one["tasks"]) task["samples"] = ordered_json::array({task["samples"][0]});
   one["sweep"] = ordered_json::array();
   for (const auto& [a, b] : {std::pair{example_record(10), one}, {one, example_record(1)}, {one, one}}) {
     const Comparison comparison = compare_records(a, b);

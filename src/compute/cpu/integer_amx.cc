@@ -242,15 +242,17 @@ void multiply(const IntegerProduct& p) {
   Pair pair;
   pair.format = p.format;
   pair.header_stride = layout.block_bytes();
-  pair.ahead_lines = (p.ahead_bytes / 64 + p.groups * pairs - 1) / (p.groups * pairs);
+  const int64_t ahead_lines = (p.ahead_bytes / 64 + p.groups * pairs - 1) / (p.groups * pairs);
   for (int64_t g = 0; g < p.groups; g += block_groups) {
     pair.groups = std::min(block_groups, p.groups - g);
     pair.last_columns = g + pair.groups == p.groups ? p.last_columns : p.format.group;
     pair.headers = p.weights + g * layout.block_bytes();
     pair.tiles = pair.headers + layout.header_bytes();
     pair.tile_stride = layout.block_bytes();
-    pair.ahead = p.ahead + g * pairs * pair.ahead_lines * 64;
-    if (p.near_bytes > 0) {
+    if (p.near_bytes == 0) {
+      pair.ahead_lines = ahead_lines;
+      pair.ahead = p.ahead + g * pairs * ahead_lines * 64;
+    } else {
       // Bytes are asked for step by step, nibbles (which are widened a block at a time) a block ahead.
       pair.stream_bytes = p.format.bits == 8 ? p.near_bytes : 0;
       pair.ahead_lines = p.format.bits == 8 ? 0 : layout.block_bytes() / 64 / pairs;
