@@ -5,10 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <set>
 
 #include "base/file.h"
@@ -18,6 +16,7 @@
 #include "tests/support/random.h"
 #include "tests/support/safetensors_file.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/threads.h"
 
 namespace updraft::measure {
 namespace {
@@ -129,12 +128,6 @@ TEST(QualitySums, CountsThatCannotBeAreRefused) {
   }
 }
 
-std::set<std::string> threads_of_this_process() {
-  std::set<std::string> ids;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ids.insert(entry.path());
-  return ids;
-}
-
 class GoldenEvaluation : public testing::Test {
  protected:
   void SetUp() override {
@@ -223,16 +216,13 @@ TEST_F(GoldenEvaluation, ThreadsChangeNoBitAndAreOfOneTeamForTheWholeRun) {
   ordered_json expected;
   for (const int threads : {1, 2, 5}) {
     options_.model.threads = options_.reference->threads = threads;
-    const std::set<std::string> before = threads_of_this_process();
+    const std::set<std::string> before = test::threads_of_this_process();
     std::vector<std::set<std::string>> at_windows;
-    const ordered_json report = run(1000, [&] { at_windows.push_back(threads_of_this_process()); }).report;
+    const ordered_json report = run(1000, [&] { at_windows.push_back(test::threads_since(before)); }).report;
     ASSERT_GT(at_windows.size(), 2u);
-    std::set<std::string> ours;
-    std::set_difference(at_windows.back().begin(), at_windows.back().end(), before.begin(), before.end(),
-                        std::inserter(ours, ours.end()));
     // Those of the model, those of the reference, and those that score rows: the same from the first window on.
-    EXPECT_EQ(ours.size(), size_t(3 * (threads - 1)));
-    EXPECT_THAT(at_windows.front(), testing::IsSupersetOf(ours));
+    EXPECT_EQ(at_windows.back().size(), size_t(3 * (threads - 1)));
+    EXPECT_THAT(at_windows.front(), testing::IsSupersetOf(at_windows.back()));
     if (expected.is_null()) expected = report;
     EXPECT_EQ(report, expected) << threads;
   }
