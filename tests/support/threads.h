@@ -12,8 +12,7 @@ namespace updraft::test {
 
 inline std::set<std::string> threads_of_this_process() {
   // Under TSan a process gets one more of TSan's own with its first thread.
-  static const bool begun = (std::thread([] {}).join(), true);
-  static_cast<void>(begun);
+  [[maybe_unused]] static const bool begun = (std::thread([] {}).join(), true);
   std::set<std::string> ids;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ids.insert(entry.path());
   return ids;
