@@ -178,7 +178,7 @@ class Chat(unittest.TestCase):
         terminal.type("hi\r")
         terminal.wait_for(r"\[length\].*> ")
         terminal.type("/stats\r")
-        self.assertEqual(terminal.wait_for(STATISTICS.pattern).group(3), "3")
+        self.assertEqual(terminal.wait_for(STATISTICS.pattern + ".*> ").group(3), "3")
         terminal.type("\x04")
         self.assertEqual(terminal.end(), 0)
 

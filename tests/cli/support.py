@@ -183,7 +183,7 @@ class Terminal:
         self.data = b""
         os.write(self.master, keys.encode() if isinstance(keys, str) else keys)
 
-    def end(self, seconds=30):
+    def end(self, seconds=120):
         """The exit code, after reading to the end."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
