@@ -37,7 +37,9 @@ void take(const ordered_json& object, const char* key, Value& value) {
   const auto found = object.find(key);
   if (found == object.end()) fail("--replay: this record cannot be run again: it has no {}", key);
   try {
-    if (std::is_same_v<Value, int64_t> && !found->is_number_integer())
+    const auto whole = [](const ordered_json& number) { return number.is_number_integer(); };
+    constexpr bool kWhole = std::is_same_v<Value, int64_t> || std::is_same_v<Value, std::vector<int64_t>>;
+    if (kWhole && !std::all_of(found->begin(), found->end(), whole))  // a number is a list of itself here
       fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
     value = found->get<Value>();
   } catch (const nlohmann::json::exception&) {

@@ -59,18 +59,19 @@ std::vector<double> sweep_rates(const ordered_json& point) {
 
 FigureName sweep_name(const ordered_json& point) {
   const std::string kind = point.value("kind", "");
-  const int depth = point.value("depth", 0);
+  const double depth = point.value("depth", 0.0);  // a foreign record may hold what no integer does
   if (kind == "prefill") {
-    const int tokens = point.value("prompt_tokens", 0);
-    return {fmt::format("prefill of {} tokens", tokens), fmt::format("预填充 {} 个词元", tokens)};
+    const double tokens = point.value("prompt_tokens", 0.0);
+    return {fmt::format("prefill of {:.0f} tokens", tokens), fmt::format("预填充 {:.0f} 个词元", tokens)};
   }
   if (kind == "rows") {
-    const int rows = point.value("rows", 0);
-    return {fmt::format("steps of {} rows at depth {}", rows, depth), fmt::format("单步 {} 行, 深度 {}", rows, depth)};
+    const double rows = point.value("rows", 0.0);
+    return {fmt::format("steps of {:.0f} rows at depth {:.0f}", rows, depth),
+            fmt::format("单步 {:.0f} 行, 深度 {:.0f}", rows, depth)};
   }
-  const int batch = point.value("batch", 0);
-  return {fmt::format("decode at depth {}, batch {}", depth, batch),
-          fmt::format("解码, 深度 {}, 批大小 {}", depth, batch)};
+  const double batch = point.value("batch", 0.0);
+  return {fmt::format("decode at depth {:.0f}, batch {:.0f}", depth, batch),
+          fmt::format("解码, 深度 {:.0f}, 批大小 {:.0f}", depth, batch)};
 }
 
 FigureName verdict_of(const ComparedFigure& figure) {

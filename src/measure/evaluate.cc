@@ -17,6 +17,7 @@
 #include "checkpoint/strict_json.h"
 #include "measure/quality_sums.h"
 #include "measure/run_record.h"
+#include "session/json_values.h"
 #include "session/memory_plan.h"
 #include "text/utf8.h"
 
@@ -112,14 +113,6 @@ class RowScorer {
   std::vector<float> logits_;  // [kRowsTogether, vocabulary]
   std::vector<Row> rows_;
 };
-
-QualitySums read_sums(const std::string& path, const ordered_json& state) {
-  try {
-    return QualitySums::from_state(state);
-  } catch (const Error& error) {
-    fail("{}: is damaged: {}; give another --resume file.", path, error.what());
-  }
-}
 
 class Evaluator {
  public:
@@ -318,15 +311,18 @@ class Evaluator {
         if (state.at("of").at(key) != value)
           fail("{}: belongs to another evaluation: its {} is {}, but here it is {}; give another --resume file.", path,
                key, state.at("of").at(key).dump(), value.dump());
-      done_ = state.at("windows_done").get<int64_t>();
-      sums_ = read_sums(path, state.at("sums"));
+      try {
+        done_ = session::integer_value("windows_done", state.at("windows_done"), 0, int64_t(windows_.size()));
+        sums_ = QualitySums::from_state(state.at("sums"));
+      } catch (const Error& error) {
+        fail("{}: is damaged: {}; give another --resume file.", path, error.what());
+      }
     } catch (const ordered_json::exception&) {
       fail("{}: is not the state of an evaluation; give another --resume file.", path);
     }
     int64_t scored = 0;
-    for (int64_t i = 0; i < std::min(done_, int64_t(windows_.size())); ++i)
-      scored += windows_[size_t(i)].end - windows_[size_t(i)].scored;
-    if (done_ < 0 || done_ > int64_t(windows_.size()) || scored != sums_.tokens())
+    for (int64_t i = 0; i < done_; ++i) scored += windows_[size_t(i)].end - windows_[size_t(i)].scored;
+    if (scored != sums_.tokens())
       fail("{}: is damaged: {} windows and {} tokens do not go together; give another --resume file.", path, done_,
            sums_.tokens());
   }

@@ -5,12 +5,14 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "session/json_values.h"
 
 namespace updraft::measure {
 namespace {
 
 constexpr int kBinsPerOctave = 64;
-constexpr double kSmallest = 0x1p-60;  // everything below falls in one bin
+constexpr double kSmallest = 0x1p-60;                 // everything below falls in one bin
+constexpr int64_t kMostBins = 1024 * kBinsPerOctave;  // no divergence that a double holds lies beyond
 
 struct Distribution {
   double log_total = 0;  // log sum exp
@@ -114,22 +116,22 @@ QualitySums QualitySums::from_state(const nlohmann::ordered_json& state) {
   const auto moments = [&](const char* key) {
     return Moments{state.at(key).at(0).get<double>(), state.at(key).at(1).get<double>()};
   };
-  const auto count = [](const nlohmann::ordered_json& value) {
-    constexpr int64_t kMost = int64_t(1) << 53;
-    const int64_t number = value.get<int64_t>();
-    if (number < 0 || number > kMost) fail("its sums hold the count {}", number);
-    return number;
+  const auto count = [](const char* name, const nlohmann::ordered_json& value) {
+    return session::integer_value(name, value, 0, int64_t(1) << 53);
   };
   QualitySums sums;
-  sums.tokens_ = count(state.at("tokens"));
-  sums.bytes_ = count(state.at("bytes"));
-  sums.agreeing_ = count(state.at("agreeing"));
+  sums.tokens_ = count("tokens", state.at("tokens"));
+  sums.bytes_ = count("bytes", state.at("bytes"));
+  sums.agreeing_ = count("agreeing", state.at("agreeing"));
   sums.nll_ = moments("nll");
   sums.reference_nll_ = moments("reference_nll");
   sums.difference_ = moments("nll_difference");
   sums.divergence_ = moments("divergence");
   sums.largest_ = state.at("largest_divergence").get<double>();
-  for (const auto& bin : state.at("divergence_histogram")) sums.histogram_[bin.at(0).get<int>()] = count(bin.at(1));
+  for (const auto& bin : state.at("divergence_histogram")) {
+    const int64_t place = session::integer_value("divergence_histogram", bin.at(0), -kMostBins, kMostBins);
+    sums.histogram_[int(place)] = count("divergence_histogram", bin.at(1));
+  }
   if (sums.agreeing_ > sums.tokens_) fail("its sums hold {} tokens, of which {} agree", sums.tokens_, sums.agreeing_);
   double divergences = 0;  // in doubles: whole numbers could overflow
   for (const auto& [bin, number] : sums.histogram_) divergences += double(number);

@@ -247,6 +247,7 @@ class Bench(unittest.TestCase):
             (("protocol", "timed_runs"), 1e300),
             (("flags", "dtype"), None),  # the key is missing
             (("protocol", "sweep", "prompts"), [-1]),
+            (("protocol", "sweep", "prompts"), [1e300]),
         ):
             record = json.loads(single.read_text())
             place = record

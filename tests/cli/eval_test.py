@@ -146,6 +146,12 @@ class Eval(unittest.TestCase):
         first = run_ok(*arguments).stdout
         (self.model / "README.md").write_text("A note.")
         self.assertEqual(run_ok(*arguments).stdout, first)
+        good = json.loads(state.read_text())
+        for wrong in (-1, 10**9, 1e300, good["windows_done"] - 1):
+            state.write_text(json.dumps({**good, "windows_done": wrong}))
+            done = run(*arguments)
+            self.assertEqual(done.returncode, 1, wrong)
+            self.assertIn(f"{state}: is damaged: ", done.stderr)
         state.unlink()
 
 

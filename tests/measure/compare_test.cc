@@ -126,6 +126,13 @@ TEST(Compare, NothingInCommonIsAnError) {
   EXPECT_NE(test::error_text([&] { compare_records(example_record(), other); }).find("in common"), std::string::npos);
 }
 
+TEST(Compare, CountsThatNoIntegerHoldsAreShownAsTheyAre) {
+  ordered_json record = example_record();
+  for (ordered_json& point : record["sweep"]) point["depth"] = point["prompt_tokens"] = 1e19;
+  const Comparison same = compare_records(record, record);
+  EXPECT_EQ(figure(same, "prefill of 10000000000000000000 tokens: tokens/s").ratio, 1);
+}
+
 TEST(Compare, BrokenRecordsAreRefusedNotCrashes) {
   const ordered_json good = example_record();
   for (const char* pointer : {"/tasks/0", "/tasks/0/samples", "/tasks/0/samples/0", "/tasks/0/samples/0/latency_s",

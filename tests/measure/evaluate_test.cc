@@ -117,9 +117,16 @@ TEST(QualitySums, CountsThatCannotBeAreRefused) {
     for (const int64_t wrong : {int64_t(-1), INT64_MAX}) {
       ordered_json state = sums.state();
       state[ordered_json::json_pointer(pointer)] = wrong;
-      EXPECT_THAT(test::error_text([&] { QualitySums::from_state(state); }), testing::HasSubstr("hold the count"))
+      EXPECT_THAT(test::error_text([&] { QualitySums::from_state(state); }), testing::HasSubstr("is outside [0, "))
           << pointer;
     }
+  // An integer would have no defined value.
+  for (const char* pointer : {"/tokens", "/divergence_histogram/0/0", "/divergence_histogram/0/1"}) {
+    ordered_json state = sums.state();
+    state[ordered_json::json_pointer(pointer)] = -1e19;
+    EXPECT_THAT(test::error_text([&] { QualitySums::from_state(state); }), testing::HasSubstr("a whole number"))
+        << pointer;
+  }
   for (const char* pointer : {"/tokens", "/agreeing", "/divergence_histogram/0/1"}) {
     ordered_json state = sums.state();
     state[ordered_json::json_pointer(pointer)] = 2;  // more that agree, or divergences, than tokens; or fewer
