@@ -24,6 +24,12 @@ std::string absolute(const std::string& model) {
   return model.empty() || error || !std::filesystem::exists(path, error) ? model : path.string();
 }
 
+const ordered_json& field_of_record(const ordered_json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end()) fail("--replay: this record cannot be run again: it has no {}", key);
+  return *found;
+}
+
 const ordered_json& part_of_record(const ordered_json& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_object())
@@ -31,39 +37,40 @@ const ordered_json& part_of_record(const ordered_json& object, const char* key) 
   return *found;
 }
 
-// value = object[key].
+// A float is no whole number here: large ones have no defined conversion.
 template <class Value>
-void take(const ordered_json& object, const char* key, Value& value) {
-  const auto found = object.find(key);
-  if (found == object.end()) fail("--replay: this record cannot be run again: it has no {}", key);
+Value read(const char* key, const ordered_json& json) {
+  constexpr bool kWhole = std::is_integral_v<Value> && !std::is_same_v<Value, bool>;
   try {
-    const auto whole = [](const ordered_json& number) { return number.is_number_integer(); };
-    constexpr bool kWhole = std::is_same_v<Value, int64_t> || std::is_same_v<Value, std::vector<int64_t>>;
-    if (kWhole && !std::all_of(found->begin(), found->end(), whole))  // a number is a list of itself here
-      fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
-    value = found->get<Value>();
+    if (!kWhole || json.is_number_integer()) return json.get<Value>();
   } catch (const nlohmann::json::exception&) {
-    fail("--replay: this record cannot be run again: its {} is {}", key, found->dump());
   }
+  fail("--replay: this record cannot be run again: its {} is {}", key, json.dump());
 }
 
-void check_within(const char* key, Limits limits, int64_t number) {
+int64_t read_within(const char* key, Limits limits, const ordered_json& json) {
+  const int64_t number = read<int64_t>(key, json);
   if (number < limits.least || number > limits.most)
     fail("--replay: this record cannot be run again: its {} has {} where {} to {} may stand", key, number, limits.least,
          limits.most);
+  return number;
+}
+
+// value = object[key].
+template <class Value>
+void take(const ordered_json& object, const char* key, Value& value) {
+  value = read<Value>(key, field_of_record(object, key));
 }
 
 // The same for what must lie within the limits of its flag: a number, or a list of them.
 template <class Number>
 void take(const ordered_json& object, const char* key, Limits limits, Number& number) {
-  int64_t wide = int64_t(number);
-  take(object, key, wide);
-  check_within(key, limits, wide);
-  number = Number(wide);
+  number = Number(read_within(key, limits, field_of_record(object, key)));
 }
 void take(const ordered_json& object, const char* key, Limits limits, std::vector<int64_t>& numbers) {
-  take(object, key, numbers);
-  for (const int64_t number : numbers) check_within(key, limits, number);
+  numbers.clear();
+  for (const ordered_json& number : read<std::vector<ordered_json>>(key, field_of_record(object, key)))
+    numbers.push_back(read_within(key, limits, number));
 }
 
 // The names without their dashes. Throws CLI::ValidationError that says `why` and names every other flag that was

@@ -1,5 +1,5 @@
-// Values of a JSON object that a user wrote, a line or a request: each throws Error that begins with the field's name
-// when the value is of another type or out of range.
+// Values of a JSON object from outside, a line, a request or a file: each throws Error that begins with the field's
+// name when the value is of another type or out of range.
 #pragma once
 
 #include <cstdint>

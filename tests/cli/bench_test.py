@@ -248,6 +248,8 @@ class Bench(unittest.TestCase):
             (("flags", "dtype"), None),  # the key is missing
             (("protocol", "sweep", "prompts"), [-1]),
             (("protocol", "sweep", "prompts"), [1e300]),
+            (("protocol", "sweep", "prompts"), 5),
+            (("protocol", "sweep", "seed"), 1e300),
         ):
             record = json.loads(single.read_text())
             place = record

@@ -146,13 +146,19 @@ class Eval(unittest.TestCase):
         first = run_ok(*arguments).stdout
         (self.model / "README.md").write_text("A note.")
         self.assertEqual(run_ok(*arguments).stdout, first)
+        state.unlink()
+
+    def test_a_damaged_state_is_refused(self):
+        state = self.folder / "damaged.json"
+        arguments = ["eval", self.model, "--no-reference", "--text", BOOK, "--max-tokens", 300, "--context", 100,
+                     "--resume", state]
+        run_ok(*arguments)
         good = json.loads(state.read_text())
         for wrong in (-1, 10**9, 1e300, good["windows_done"] - 1):
             state.write_text(json.dumps({**good, "windows_done": wrong}))
             done = run(*arguments)
             self.assertEqual(done.returncode, 1, wrong)
             self.assertIn(f"{state}: is damaged: ", done.stderr)
-        state.unlink()
 
 
 if __name__ == "__main__":
