@@ -1,8 +1,11 @@
 // project_add, gated_project and logits of the CPU machine on Mistral-7B's shapes, each with what bounds it: GB/s of
 // weights for few rows, operations/s for many. `probe` lines give the peaks of the same processor in the same process.
-// Environment-free: the thread count is every processor this process may use; pick lines with --benchmark_filter.
+// Products of many rows on tiles also say which part they are of the register peak that was measured in turns with
+// them. Environment-free: the thread count is every processor this process may use; pick lines with --benchmark_filter.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+
+#include <optional>
 
 #include "base/half.h"
 #include "base/quantized_rows.h"
@@ -10,6 +13,7 @@
 #include "compute/cpu/instruction_set.h"
 #include "compute/machine.h"
 #include "compute/probe.h"
+#include "tile_peak.h"
 
 namespace {
 
@@ -110,8 +114,15 @@ void run(benchmark::State& state, const std::string& set, Activations activation
   const std::unique_ptr<Machine> machine = make_cpu(options);
   const int64_t enough = rows <= 16 ? int64_t(2) << 30 : 1;
   const Product p = make_product(*machine, kept, outputs, columns, rows, enough);
+  const double operations = 2 * double(outputs) * double(columns) * double(rows);
+  std::optional<TilePeak> peak;
+  if (machine->info().path == std::string_view("avx512+amx") && rows >= 64) {
+    const int passes = is_integer(kept.packing) ? 1 : 2;  // two bf16 terms
+    peak.emplace(passes == 1 ? cpu::probe_int8_amx : cpu::probe_bf16_amx, passes * operations, threads);
+  }
   size_t next = 0;
   for (auto _ : state) {
+    if (peak) peak->begin_turn();
     const Weight& w = p.weights[next++ % p.weights.size()];
     machine->run({rows, rows}, [&] {
       switch (verb) {
@@ -126,11 +137,16 @@ void run(benchmark::State& state, const std::string& set, Activations activation
           break;
       }
     });
+    if (!peak) continue;
+    state.PauseTiming();
+    peak->end_turn();
+    state.ResumeTiming();
   }
+  if (peak) peak->report(state);
   const double calls = double(state.iterations());
   using benchmark::Counter;
   state.counters["bytes/s"] = Counter(calls * double(p.weights[0]->bytes), Counter::kIsRate);
-  state.counters["op/s"] = Counter(calls * 2 * double(outputs) * double(columns) * double(rows), Counter::kIsRate);
+  state.counters["op/s"] = Counter(calls * operations, Counter::kIsRate);
 }
 
 template <class Probe>  // std::pair<double, std::string> (per second, label) = probe()
