@@ -116,10 +116,12 @@ void run(benchmark::State& state, const std::string& set, Activations activation
   const Product p = make_product(*machine, kept, outputs, columns, rows, enough);
   const double operations = 2 * double(outputs) * double(columns) * double(rows);
   std::optional<TilePeak> peak;
+#if defined(__x86_64__)
   if (machine->info().path == std::string_view("avx512+amx") && rows >= 64) {
     const int passes = is_integer(kept.packing) ? 1 : 2;  // two bf16 terms
     peak.emplace(passes == 1 ? cpu::probe_int8_amx : cpu::probe_bf16_amx, passes * operations, threads);
   }
+#endif
   size_t next = 0;
   for (auto _ : state) {
     if (peak) peak->begin_turn();

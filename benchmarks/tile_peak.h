@@ -9,7 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <numeric>
-#include <utility>
+#include <string>
 #include <vector>
 
 #include "base/thread_team.h"
