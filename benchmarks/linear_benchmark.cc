@@ -105,11 +105,12 @@ Product make_product(Machine& machine, const Kept& kept, int64_t outputs, int64_
 
 enum class Verb { kProjectAdd, kGatedProject, kLogits };
 
-void run(benchmark::State& state, const std::string& set, Activations activations, Verb verb, const Kept& kept,
-         int64_t outputs, int64_t columns, int64_t rows, int threads) {
+void run(benchmark::State& state, const cpu::InstructionSet& set, Verb verb, const Kept& kept, int64_t outputs,
+         int64_t columns, int64_t rows, int threads) {
+  const bool on_tiles = set.tiles != nullptr;
   MachineOptions options;
-  options.instruction_set = set;
-  options.activations = activations;
+  options.instruction_set = set.name;
+  options.activations = on_tiles ? Activations::kBF16x2 : Activations::kF32;
   options.threads = threads;
   const std::unique_ptr<Machine> machine = make_cpu(options);
   const int64_t enough = rows <= 16 ? int64_t(2) << 30 : 1;
@@ -117,9 +118,12 @@ void run(benchmark::State& state, const std::string& set, Activations activation
   const double operations = 2 * double(outputs) * double(columns) * double(rows);
   std::optional<TilePeak> peak;
 #if defined(__x86_64__)
-  if (machine->info().path == std::string_view("avx512+amx") && rows >= 64) {
-    const int passes = is_integer(kept.packing) ? 1 : 2;  // two bf16 terms
-    peak.emplace(passes == 1 ? cpu::probe_int8_amx : cpu::probe_bf16_amx, passes * operations, threads);
+  if (on_tiles && rows >= 64) {
+    if (is_integer(kept.packing)) {
+      peak.emplace(cpu::probe_int8_amx, operations, threads);
+    } else {
+      peak.emplace(cpu::probe_bf16_amx, 2 * operations, threads);  // two terms
+    }
   }
 #endif
   size_t next = 0;
@@ -212,8 +216,7 @@ void add_products(int threads) {
           benchmark::RegisterBenchmark(
               fmt::format("{}/{}/{}/rows:{}/threads:{}", shape.name, set.name, kept.label(), rows, threads).c_str(),
               [=](benchmark::State& state) {
-                run(state, set.name, set.tiles != nullptr ? Activations::kBF16x2 : Activations::kF32, shape.verb, kept,
-                    shape.outputs, shape.columns, rows, threads);
+                run(state, set, shape.verb, kept, shape.outputs, shape.columns, rows, threads);
               })
               ->Unit(benchmark::kMillisecond)
               ->MeasureProcessCPUTime()

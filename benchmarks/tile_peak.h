@@ -5,7 +5,6 @@
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <numeric>
@@ -14,6 +13,7 @@
 
 #include "base/thread_team.h"
 #include "compute/cpu/probe_kernels.h"
+#include "measure/statistics.h"
 
 namespace updraft {
 
@@ -35,7 +35,7 @@ class TilePeak {
     before_ = after;
   }
   // Medians, and the least and the most of a turn.
-  void report(benchmark::State& state) {
+  void report(benchmark::State& state) const {
     add("of_peak", fractions_, state);
     add("peak", peaks_, state);
   }
@@ -54,12 +54,11 @@ class TilePeak {
     });
     return std::accumulate(rates_.begin(), rates_.end(), 0.0);
   }
-  static void add(const std::string& name, std::vector<double>& values, benchmark::State& state) {
-    if (values.empty()) return;
-    std::sort(values.begin(), values.end());
-    state.counters[name] = values[values.size() / 2];
-    state.counters[name + "_min"] = values.front();
-    state.counters[name + "_max"] = values.back();
+  static void add(const std::string& name, const std::vector<double>& values, benchmark::State& state) {
+    const measure::Summary summary = measure::summarize(values);
+    state.counters[name] = summary.median;
+    state.counters[name + "_min"] = summary.minimum;
+    state.counters[name + "_max"] = summary.maximum;
   }
 
   Probe probe_;
