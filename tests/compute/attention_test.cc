@@ -261,12 +261,14 @@ TEST(Attention, AgreesWithDoublePrecision) {
     const Problem problem = make_problem(random_shape(random), random());
     SCOPED_TRACE(describe(problem.shape));
     const auto expected = plain(problem);
-    // With norms the float and the double k may round to neighbouring halves, or eighths of bits; integer products take
-    // q and the weights in 16 bits.
+    // With norms the float and the double k may round to neighbouring halves, or eighths of bits. Integer products take
+    // q and the weights in 16 bits: q, at most 2.83, is off by up to 2.83 / 65534, evenly, so a score (k: 1.2 in the
+    // mean square) by 3e-5 in the mean square, and what is attended by that times twice |v - out|: 4e-4 is eight times
+    // that. The most seen in 240 seeds: 2.2e-4.
     const KvType type = problem.shape.dtype;
     const double tolerance = type == KvType::kF32  ? 2e-5
                              : problem.shape.norms ? (type == KvType::kF16 ? 4e-3 : 0.1)
-                                                   : (type == KvType::kF16 ? 2e-5 : 2e-4);
+                                                   : (type == KvType::kF16 ? 2e-5 : 4e-4);
     for (const Kernels* kernels : available_kernels()) {
       Variant variant{.kernels = kernels, .threads = 1 + int(random() % 3), .seed = random()};
       variant.longest_chunk = 1 + int(random() % 100);
