@@ -59,14 +59,6 @@ struct Setup {
   std::vector<float> q, out;
 };
 
-const ProbeKernels& probe_kernels_here() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") ? probe_avx512() : probe_avx2();
-#else
-  return probe_neon();
-#endif
-}
-
 double seconds(const auto& work) {
   const auto start = std::chrono::steady_clock::now();
   work();

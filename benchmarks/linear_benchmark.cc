@@ -1,7 +1,8 @@
 // project_add, gated_project and logits of the CPU machine on Mistral-7B's shapes, each with what bounds it: GB/s of
 // weights for few rows, operations/s for many. `probe` lines give the peaks of the same processor in the same process.
-// Products of many rows on tiles also say which part they are of the register peak that was measured in turns with
-// them. Environment-free: the thread count is every processor this process may use; pick lines with --benchmark_filter.
+// Products of up to 16 rows also say which part they are of a plain read measured in turns with them (`of_read`), those
+// of 64 and more on tiles of the tiles' register peak (`of_peak`). Environment-free: the thread count is every
+// processor this process may use; pick lines with --benchmark_filter.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -13,7 +14,7 @@
 #include "compute/cpu/instruction_set.h"
 #include "compute/machine.h"
 #include "compute/probe.h"
-#include "tile_peak.h"
+#include "in_turns.h"
 
 namespace {
 
@@ -116,19 +117,20 @@ void run(benchmark::State& state, const cpu::InstructionSet& set, Verb verb, con
   const int64_t enough = rows <= 16 ? int64_t(2) << 30 : 1;
   const Product p = make_product(*machine, kept, outputs, columns, rows, enough);
   const double operations = 2 * double(outputs) * double(columns) * double(rows);
-  std::optional<TilePeak> peak;
+  std::optional<InTurns> turns;
+  if (rows <= 16) turns.emplace("read", plain_read(p.weights[0]->bytes, threads), double(p.weights[0]->bytes));
 #if defined(__x86_64__)
   if (on_tiles && rows >= 64) {
     if (is_integer(kept.packing)) {
-      peak.emplace(cpu::probe_int8_amx, operations, threads);
+      turns.emplace("peak", tile_peak(cpu::probe_int8_amx, threads), operations);
     } else {
-      peak.emplace(cpu::probe_bf16_amx, 2 * operations, threads);  // two terms
+      turns.emplace("peak", tile_peak(cpu::probe_bf16_amx, threads), 2 * operations);  // two terms
     }
   }
 #endif
   size_t next = 0;
   for (auto _ : state) {
-    if (peak) peak->begin_turn();
+    if (turns) turns->begin_turn();
     const Weight& w = p.weights[next++ % p.weights.size()];
     machine->run({rows, rows}, [&] {
       switch (verb) {
@@ -143,12 +145,12 @@ void run(benchmark::State& state, const cpu::InstructionSet& set, Verb verb, con
           break;
       }
     });
-    if (!peak) continue;
+    if (!turns) continue;
     state.PauseTiming();
-    peak->end_turn();
+    turns->end_turn();
     state.ResumeTiming();
   }
-  if (peak) peak->report(state);
+  if (turns) turns->report(state);
   const double calls = double(state.iterations());
   using benchmark::Counter;
   state.counters["bytes/s"] = Counter(calls * double(p.weights[0]->bytes), Counter::kIsRate);

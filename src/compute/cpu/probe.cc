@@ -14,6 +14,15 @@
 #include "compute/cpu/probe_kernels.h"
 
 namespace updraft::compute {
+
+const cpu::ProbeKernels& cpu::probe_kernels_here() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bw") ? probe_avx512() : probe_avx2();
+#else
+  return probe_neon();
+#endif
+}
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -24,21 +33,13 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 int team_size(int threads) { return threads > 0 ? threads : available_processors(); }
 
-const ProbeKernels& kernels_here() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") ? cpu::probe_avx512() : cpu::probe_avx2();
-#else
-  return cpu::probe_neon();
-#endif
-}
-
 int64_t round_down(int64_t value, int64_t step) { return value / step * step; }
 
 // One pass: every thread reads its own contiguous part. Returns bytes per second. Streams must not lie a power of two
 // apart, or they meet in the same channels and banks of the memory at the same time.
 double read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch) {
   constexpr int64_t kLinesApart = 37;
-  const ProbeKernels& kernels = kernels_here();
+  const ProbeKernels& kernels = cpu::probe_kernels_here();
   const int64_t even = round_down(bytes / team.size(), 64 * 8);
   const int64_t part = std::max(even - kLinesApart * 64 * 8, std::min<int64_t>(even, 64 * 8));
   std::vector<float> sinks(size_t(team.size()) * 16);
@@ -144,7 +145,7 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
 std::vector<Peak> probe_peaks(int threads) {
   const int count = team_size(threads);
   std::vector<Peak> peaks;
-  const ProbeKernels& kernels = kernels_here();
+  const ProbeKernels& kernels = cpu::probe_kernels_here();
   peaks.push_back({"F32 FMA", "FLOP/s", peak_per_second(count, [&](int64_t rounds) {
                      float sink = 0.5f;
                      return kernels.fused_multiply_add(rounds, &sink);

@@ -17,6 +17,7 @@ struct ProbeKernels {
 const ProbeKernels& probe_avx2();
 const ProbeKernels& probe_avx512();
 const ProbeKernels& probe_neon();
+const ProbeKernels& probe_kernels_here();  // the widest that this processor has
 
 // Integer and tile peaks: operations done in `rounds`; only to be called where the processor has them.
 int64_t probe_int8_vnni(int64_t rounds, int32_t* sink);

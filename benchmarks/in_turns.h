@@ -1,0 +1,124 @@
+// A piece of work beside what bounds it, in turns. On a shared machine both move within seconds: the tile unit and the
+// memory's channels are other tenants' too, so that a bound measured minutes apart says nothing about the work.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/thread_team.h"
+#include "compute/cpu/huge_memory.h"
+#include "compute/cpu/probe_kernels.h"
+#include "measure/statistics.h"
+
+namespace updraft {
+
+using Seconds = std::chrono::duration<double>;
+
+// A bound: measures for some milliseconds, in units per second.
+using Bound = std::function<double()>;
+
+// What the tiles make of operands in registers, operations per second. `probe`: probe_bf16_amx or probe_int8_amx.
+inline Bound tile_peak(int64_t (*probe)(int64_t rounds, int32_t* sink), int threads) {
+  return [probe, team = std::make_shared<ThreadTeam>(threads), rates = std::vector<double>(size_t(threads))]() mutable {
+    team->run([&](int member) {
+      int32_t sink = 0;
+      const auto start = std::chrono::steady_clock::now();
+      const auto operations = double(probe(100000, &sink));  // some 2 ms
+      rates[size_t(member)] = operations / Seconds(std::chrono::steady_clock::now() - start).count();
+    });
+    return std::accumulate(rates.begin(), rates.end(), 0.0);
+  };
+}
+
+// Plainly reading `bytes` of a memory that no cache holds, bytes per second: every thread its part, in that of the
+// bandwidth probe's patterns that is the fastest here and now.
+class PlainRead {
+ public:
+  PlainRead(int64_t bytes, int threads)
+      : team_(threads),
+        part_(bytes / threads / 512 * 512 - kLinesApart * 512),
+        slices_(std::max<int64_t>(1, (int64_t(1) << 30) / (part_ * threads))),
+        memory_(slices_ * part_ * threads, "the plain read") {
+    std::memset(memory_.as<char>(), 0, size_t(memory_.bytes()));
+    double best = 0;
+    for (const int streams : {1, 2, 4, 8})
+      for (const bool prefetch : {false, true}) {
+        std::vector<double> rates(9);
+        for (double& rate : rates) rate = read(streams, prefetch);
+        const double rate = measure::summarize(rates).median;
+        if (rate > best) best = rate, streams_ = streams, prefetch_ = prefetch;
+      }
+  }
+  double operator()() { return read(streams_, prefetch_); }
+
+ private:
+  static constexpr int64_t kLinesApart = 37;  // streams a power of two apart would meet in the memory's banks
+
+  double read(int streams, bool prefetch) {
+    const float* slice = memory_.as<float>() + next_++ % slices_ * part_ * team_.size() / 4;
+    const auto start = std::chrono::steady_clock::now();
+    team_.run([&](int member) {
+      const compute::cpu::ProbeKernels& kernels = compute::cpu::probe_kernels_here();
+      benchmark::DoNotOptimize(kernels.read(slice + member * part_ / 4, part_, streams, prefetch));
+    });
+    return double(part_ * team_.size()) / Seconds(std::chrono::steady_clock::now() - start).count();
+  }
+
+  ThreadTeam team_;
+  int64_t part_, slices_;
+  compute::cpu::HugeMemory memory_;
+  int64_t next_ = 0;
+  int streams_ = 1;
+  bool prefetch_ = true;
+};
+inline Bound plain_read(int64_t bytes, int threads) {
+  return [read = std::make_shared<PlainRead>(bytes, threads)] { return (*read)(); };
+}
+
+class InTurns {
+ public:
+  // `units`: what one turn of the work does of what the bound counts.
+  InTurns(std::string name, Bound bound, double units)
+      : name_(std::move(name)), bound_(std::move(bound)), units_(units), before_(bound_()) {}
+
+  void begin_turn() { began_ = std::chrono::steady_clock::now(); }
+  void end_turn() {
+    const double seconds = Seconds(std::chrono::steady_clock::now() - began_).count();
+    const double after = bound_();
+    const double bound = (before_ + after) / 2;
+    bounds_.push_back(bound);
+    fractions_.push_back(units_ / seconds / bound);
+    before_ = after;
+  }
+  // Medians, and the least and the most of a turn: of_<name>, the work's part of the bound, and <name>, the bound.
+  void report(benchmark::State& state) const {
+    add("of_" + name_, fractions_, state);
+    add(name_, bounds_, state);
+  }
+
+ private:
+  static void add(const std::string& name, const std::vector<double>& values, benchmark::State& state) {
+    const measure::Summary summary = measure::summarize(values);
+    state.counters[name] = summary.median;
+    state.counters[name + "_min"] = summary.minimum;
+    state.counters[name + "_max"] = summary.maximum;
+  }
+
+  std::string name_;
+  Bound bound_;
+  double units_, before_;
+  std::vector<double> fractions_, bounds_;
+  std::chrono::steady_clock::time_point began_;
+};
+
+}  // namespace updraft
