@@ -65,19 +65,10 @@ double seconds(const auto& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Each thread reads its part of a layer as the bandwidth probe does: one stream, prefetched.
-void read_layer(Setup& setup, int threads, int layer) {
-  const int64_t bytes = setup.cache->bytes / setup.cache->geometry.layers, part = bytes / threads / 512 * 512;
-  const char* data = kv_blocks(*setup.cache).of_head(layer, 0);
-  setup.team.run([&](int member) {
-    const auto* begin = reinterpret_cast<const float*>(data + member * part);
-    benchmark::DoNotOptimize(probe_kernels_here().read(begin, part, 1, true));
-  });
-}
-
 void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_t bytes, KvType dtype) {
   Setup setup(threads, state.range(0), 1, bytes, dtype);
   const int layers = setup.cache->geometry.layers;
+  const int64_t bytes_of_layer = setup.cache->bytes / layers;
   int layer = 0;
   std::vector<double> ratios;
   for (auto _ : state) {
@@ -86,12 +77,15 @@ void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_
              setup.out.data());
     });
     state.SetIterationTime(attending);
-    ratios.push_back(seconds([&] { read_layer(setup, threads, (layer + layers / 2) % layers); }) / attending);
+    // As the bandwidth probe reads in one of its patterns: one stream a thread, prefetched.
+    const char* other = kv_blocks(*setup.cache).of_head((layer + layers / 2) % layers, 0);
+    const double read = read_pass(setup.team, reinterpret_cast<const float*>(other), bytes_of_layer, 1, true);
+    ratios.push_back(double(bytes_of_layer) / attending / read);
     layer = (layer + 1) % layers;
   }
   std::nth_element(ratios.begin(), ratios.begin() + std::ptrdiff_t(ratios.size() / 2), ratios.end());
   state.counters["of_read"] = ratios[ratios.size() / 2];
-  state.SetBytesProcessed(state.iterations() * setup.cache->bytes / layers);
+  state.SetBytesProcessed(state.iterations() * bytes_of_layer);
 }
 
 void prefill(benchmark::State& state, const Kernels* kernels, int threads, KvType dtype) {

@@ -4,7 +4,6 @@
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -12,6 +11,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -40,61 +40,44 @@ inline Bound tile_peak(int64_t (*probe)(int64_t rounds, int32_t* sink), int thre
   };
 }
 
-// Plainly reading `bytes` of a memory that no cache holds, bytes per second: every thread its part, in that of the
-// bandwidth probe's patterns that is the fastest here and now.
-class PlainRead {
- public:
-  PlainRead(int64_t bytes, int threads)
-      : team_(threads),
-        part_(bytes / threads / 512 * 512 - kLinesApart * 512),
-        slices_(std::max<int64_t>(1, (int64_t(1) << 30) / (part_ * threads))),
-        memory_(slices_ * part_ * threads, "the plain read") {
-    std::memset(memory_.as<char>(), 0, size_t(memory_.bytes()));
-    double best = 0;
-    for (const int streams : {1, 2, 4, 8})
-      for (const bool prefetch : {false, true}) {
-        std::vector<double> rates(9);
-        for (double& rate : rates) rate = read(streams, prefetch);
-        const double rate = measure::summarize(rates).median;
-        if (rate > best) best = rate, streams_ = streams, prefetch_ = prefetch;
-      }
-  }
-  double operator()() { return read(streams_, prefetch_); }
-
- private:
-  static constexpr int64_t kLinesApart = 37;  // streams a power of two apart would meet in the memory's banks
-
-  double read(int streams, bool prefetch) {
-    const float* slice = memory_.as<float>() + next_++ % slices_ * part_ * team_.size() / 4;
-    const auto start = std::chrono::steady_clock::now();
-    team_.run([&](int member) {
-      const compute::cpu::ProbeKernels& kernels = compute::cpu::probe_kernels_here();
-      benchmark::DoNotOptimize(kernels.read(slice + member * part_ / 4, part_, streams, prefetch));
-    });
-    return double(part_ * team_.size()) / Seconds(std::chrono::steady_clock::now() - start).count();
-  }
-
-  ThreadTeam team_;
-  int64_t part_, slices_;
-  compute::cpu::HugeMemory memory_;
-  int64_t next_ = 0;
-  int streams_ = 1;
-  bool prefetch_ = true;
-};
+// Plainly reading `bytes` of a memory that no cache holds, bytes per second, in that of the bandwidth probe's patterns
+// that is the fastest here and now.
 inline Bound plain_read(int64_t bytes, int threads) {
-  return [read = std::make_shared<PlainRead>(bytes, threads)] { return (*read)(); };
+  constexpr int64_t kMemory = int64_t(1) << 30;
+  auto memory = std::make_shared<compute::cpu::HugeMemory>(kMemory, "the plain read");
+  std::memset(memory->as<char>(), 0, size_t(kMemory));
+  auto read = [bytes = bytes / 512 * 512, slices = kMemory / bytes, next = int64_t(0), memory = std::move(memory),
+               team = std::make_shared<ThreadTeam>(threads)](int streams, bool prefetch) mutable {
+    const char* slice = memory->as<char>() + next++ % slices * bytes;
+    return compute::cpu::read_pass(*team, reinterpret_cast<const float*>(slice), bytes, streams, prefetch);
+  };
+  double best = 0;
+  Bound fastest;
+  for (const int streams : {1, 2, 4, 8})
+    for (const bool prefetch : {false, true}) {
+      Bound pattern = [=]() mutable { return read(streams, prefetch); };
+      std::vector<double> rates(9);
+      for (double& rate : rates) rate = pattern();
+      const double rate = measure::summarize(rates).median;
+      if (rate > best) best = rate, fastest = std::move(pattern);
+    }
+  return fastest;
 }
 
 class InTurns {
  public:
   // `units`: what one turn of the work does of what the bound counts.
   InTurns(std::string name, Bound bound, double units)
-      : name_(std::move(name)), bound_(std::move(bound)), units_(units), before_(bound_()) {}
+      : name_(std::move(name)), bound_(std::move(bound)), units_(units), before_(bound_()) {
+    rest();
+  }
 
   void begin_turn() { began_ = std::chrono::steady_clock::now(); }
   void end_turn() {
     const double seconds = Seconds(std::chrono::steady_clock::now() - began_).count();
+    rest();
     const double after = bound_();
+    rest();
     const double bound = (before_ + after) / 2;
     bounds_.push_back(bound);
     fractions_.push_back(units_ / seconds / bound);
@@ -107,6 +90,8 @@ class InTurns {
   }
 
  private:
+  // Work and bound have a team of threads each, and a team that has finished waits for more by spinning, at first.
+  static void rest() { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
   static void add(const std::string& name, const std::vector<double>& values, benchmark::State& state) {
     const measure::Summary summary = measure::summarize(values);
     state.counters[name] = summary.median;

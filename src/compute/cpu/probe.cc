@@ -14,15 +14,6 @@
 #include "compute/cpu/probe_kernels.h"
 
 namespace updraft::compute {
-
-const cpu::ProbeKernels& cpu::probe_kernels_here() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") ? probe_avx512() : probe_avx2();
-#else
-  return probe_neon();
-#endif
-}
-
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -33,25 +24,15 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 int team_size(int threads) { return threads > 0 ? threads : available_processors(); }
 
-int64_t round_down(int64_t value, int64_t step) { return value / step * step; }
-
-// One pass: every thread reads its own contiguous part. Returns bytes per second. Streams must not lie a power of two
-// apart, or they meet in the same channels and banks of the memory at the same time.
-double read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch) {
-  constexpr int64_t kLinesApart = 37;
-  const ProbeKernels& kernels = cpu::probe_kernels_here();
-  const int64_t even = round_down(bytes / team.size(), 64 * 8);
-  const int64_t part = std::max(even - kLinesApart * 64 * 8, std::min<int64_t>(even, 64 * 8));
-  std::vector<float> sinks(size_t(team.size()) * 16);
-  const Clock::time_point start = Clock::now();
-  team.run([&](int member) {
-    sinks[size_t(member) * 16] = kernels.read(memory + part / 4 * member, part, streams, prefetch);
-  });
-  const double seconds = seconds_since(start);
-  volatile float keep = 0;
-  for (float sink : sinks) keep = keep + sink;
-  return double(part * team.size()) / seconds;
+const ProbeKernels& kernels_here() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bw") ? cpu::probe_avx512() : cpu::probe_avx2();
+#else
+  return cpu::probe_neon();
+#endif
 }
+
+int64_t round_down(int64_t value, int64_t step) { return value / step * step; }
 
 // In slices of a fraction of a second, between which the caller is told.
 void touch(ThreadTeam& team, char* memory, int64_t bytes, const std::function<void()>& tell) {
@@ -87,6 +68,24 @@ double peak_per_second(int threads, Work work) {
 
 }  // namespace
 
+// Streams must not lie a power of two apart, or they meet in the same channels and banks of the memory at the same
+// time.
+double cpu::read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch) {
+  constexpr int64_t kLinesApart = 37;
+  const ProbeKernels& kernels = kernels_here();
+  const int64_t even = round_down(bytes / team.size(), 64 * 8);
+  const int64_t part = std::max(even - kLinesApart * 64 * 8, std::min<int64_t>(even, 64 * 8));
+  std::vector<float> sinks(size_t(team.size()) * 16);
+  const Clock::time_point start = Clock::now();
+  team.run([&](int member) {
+    sinks[size_t(member) * 16] = kernels.read(memory + part / 4 * member, part, streams, prefetch);
+  });
+  const double seconds = seconds_since(start);
+  volatile float keep = 0;
+  for (float sink : sinks) keep = keep + sink;
+  return double(part * team.size()) / seconds;
+}
+
 std::string processor_name() { return cpu::processor_name(); }
 
 std::vector<std::string> instruction_sets() {
@@ -118,7 +117,7 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
     touch(team, memory.as<char>(), result.bytes, tell);
     for (const int streams : kStreams)
       for (const bool prefetch : {false, true}) {
-        const double rate = read_pass(team, memory.as<float>(), result.bytes, streams, prefetch);
+        const double rate = cpu::read_pass(team, memory.as<float>(), result.bytes, streams, prefetch);
         result.patterns.push_back({streams, prefetch, huge, rate});
         step();
       }
@@ -132,8 +131,8 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
       best = std::max_element(result.patterns.begin() + 8, result.patterns.end(),
                               [](const auto& a, const auto& b) { return a.bytes_per_second < b.bytes_per_second; });
     for (int pass = 0; pass < 5; ++pass) {
-      best->bytes_per_second = std::max(
-          best->bytes_per_second, read_pass(team, memory.as<float>(), result.bytes, best->streams, best->prefetch));
+      best->bytes_per_second = std::max(best->bytes_per_second, cpu::read_pass(team, memory.as<float>(), result.bytes,
+                                                                               best->streams, best->prefetch));
       step();
     }
   }
@@ -145,7 +144,7 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
 std::vector<Peak> probe_peaks(int threads) {
   const int count = team_size(threads);
   std::vector<Peak> peaks;
-  const ProbeKernels& kernels = cpu::probe_kernels_here();
+  const ProbeKernels& kernels = kernels_here();
   peaks.push_back({"F32 FMA", "FLOP/s", peak_per_second(count, [&](int64_t rounds) {
                      float sink = 0.5f;
                      return kernels.fused_multiply_add(rounds, &sink);

@@ -3,6 +3,10 @@
 
 #include <cstdint>
 
+namespace updraft {
+class ThreadTeam;
+}
+
 namespace updraft::compute::cpu {
 
 struct ProbeKernels {
@@ -17,7 +21,10 @@ struct ProbeKernels {
 const ProbeKernels& probe_avx2();
 const ProbeKernels& probe_avx512();
 const ProbeKernels& probe_neon();
-const ProbeKernels& probe_kernels_here();  // the widest that this processor has
+
+// One pass of the read probe: every thread reads its own contiguous part of `bytes`, with the widest registers that
+// this processor has. Returns bytes per second.
+double read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch);
 
 // Integer and tile peaks: operations done in `rounds`; only to be called where the processor has them.
 int64_t probe_int8_vnni(int64_t rounds, int32_t* sink);
