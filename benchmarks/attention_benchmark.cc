@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -14,7 +15,7 @@
 #include "compute/cpu/attention.h"
 #include "compute/cpu/instruction_set.h"
 #include "compute/cpu/kv_cache.h"
-#include "compute/cpu/probe_kernels.h"
+#include "compute/cpu/plain_read.h"
 
 namespace updraft::compute::cpu {
 namespace {
@@ -69,6 +70,13 @@ void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_
   Setup setup(threads, state.range(0), 1, bytes, dtype);
   const int layers = setup.cache->geometry.layers;
   const int64_t bytes_of_layer = setup.cache->bytes / layers;
+  const auto bytes_of = [&](int i) {
+    return PlainRead::Bytes(kv_blocks(*setup.cache).of_head(i, 0), size_t(bytes_of_layer));
+  };
+  PlainRead plain_read;
+  std::vector<PlainRead::Bytes> all;
+  for (int i = 0; i < layers; ++i) all.push_back(bytes_of(i));
+  plain_read.pass(setup.team, all);  // finds the fastest pattern
   int layer = 0;
   std::vector<double> ratios;
   for (auto _ : state) {
@@ -77,9 +85,7 @@ void decode(benchmark::State& state, const Kernels* kernels, int threads, int64_
              setup.out.data());
     });
     state.SetIterationTime(attending);
-    // As the bandwidth probe reads in one of its patterns: one stream a thread, prefetched.
-    const char* other = kv_blocks(*setup.cache).of_head((layer + layers / 2) % layers, 0);
-    const double read = read_pass(setup.team, reinterpret_cast<const float*>(other), bytes_of_layer, 1, true);
+    const double read = plain_read.pass(setup.team, std::array{bytes_of((layer + layers / 2) % layers)});
     ratios.push_back(double(bytes_of_layer) / attending / read);
     layer = (layer + 1) % layers;
   }

@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -16,7 +15,6 @@
 #include <vector>
 
 #include "base/thread_team.h"
-#include "compute/cpu/huge_memory.h"
 #include "compute/cpu/probe_kernels.h"
 #include "measure/statistics.h"
 
@@ -38,30 +36,6 @@ inline Bound tile_peak(int64_t (*probe)(int64_t rounds, int32_t* sink), int thre
     });
     return std::accumulate(rates.begin(), rates.end(), 0.0);
   };
-}
-
-// Plainly reading `bytes` of a memory that no cache holds, bytes per second, in that of the bandwidth probe's patterns
-// that is the fastest here and now.
-inline Bound plain_read(int64_t bytes, int threads) {
-  constexpr int64_t kMemory = int64_t(1) << 30;
-  auto memory = std::make_shared<compute::cpu::HugeMemory>(kMemory, "the plain read");
-  std::memset(memory->as<char>(), 0, size_t(kMemory));
-  auto read = [bytes = bytes / 512 * 512, slices = kMemory / bytes, next = int64_t(0), memory = std::move(memory),
-               team = std::make_shared<ThreadTeam>(threads)](int streams, bool prefetch) mutable {
-    const char* slice = memory->as<char>() + next++ % slices * bytes;
-    return compute::cpu::read_pass(*team, reinterpret_cast<const float*>(slice), bytes, streams, prefetch);
-  };
-  double best = 0;
-  Bound fastest;
-  for (const int streams : {1, 2, 4, 8})
-    for (const bool prefetch : {false, true}) {
-      Bound pattern = [=]() mutable { return read(streams, prefetch); };
-      std::vector<double> rates(9);
-      for (double& rate : rates) rate = pattern();
-      const double rate = measure::summarize(rates).median;
-      if (rate > best) best = rate, fastest = std::move(pattern);
-    }
-  return fastest;
 }
 
 class InTurns {

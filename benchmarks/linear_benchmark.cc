@@ -118,7 +118,13 @@ void run(benchmark::State& state, const cpu::InstructionSet& set, Verb verb, con
   const Product p = make_product(*machine, kept, outputs, columns, rows, enough);
   const double operations = 2 * double(outputs) * double(columns) * double(rows);
   std::optional<InTurns> turns;
-  if (rows <= 16) turns.emplace("read", plain_read(p.weights[0]->bytes, threads), double(p.weights[0]->bytes));
+  if (rows <= 16) {
+    const auto read = [&, next = size_t(1)]() mutable {
+      return machine->read_plainly({&p.weights[next++ % p.weights.size()], 1});
+    };
+    machine->read_plainly(p.weights);  // finds the fastest pattern
+    turns.emplace("read", read, double(p.weights[0]->bytes));
+  }
 #if defined(__x86_64__)
   if (on_tiles && rows >= 64) {
     if (is_integer(kept.packing)) {

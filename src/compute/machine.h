@@ -91,6 +91,9 @@ class Machine {
   // Copies row `row` [columns] to the host, after finish().
   virtual void read_row(const Rows&, int64_t row, std::span<float> out) const = 0;
   virtual void write_row(const Rows&, int64_t row, std::span<const float> in) = 0;  // for tests and calibration
+  // For measuring, between two steps: reads these weights and does nothing with them, as fast as this machine can, and
+  // returns bytes per second. A step that reads them from memory can do no better at that moment. 0: not measured here.
+  virtual double read_plainly(std::span<const Weight>) { return 0; }
 
   // x[r] = table[ids[r]]                                                         x [rows, hidden]
   virtual void embed(const StepInputs&, const Weight& table, const Rows& x) = 0;

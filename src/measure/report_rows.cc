@@ -153,6 +153,7 @@ TableText decode_table(const ordered_json& record, Language language) {
     table.rows.push_back({cell(point, "depth", "{:.0f}"), cell(point, "batch", "{:.0f}"),
                           cell(rate, "median", "{:.2f}"), cell(rate, "min", "{:.2f}"), cell(rate, "max", "{:.2f}"),
                           gigabytes(number_at(point, "bytes_per_step")), fraction_cell(point, say),
+                          cell(at(point, "of_plain_read"), "median", "{:.1f} %", 100),
                           fill_name(text_at(point, "depth_fill"), say)});
   }
   if (!table.rows.empty())
@@ -163,6 +164,7 @@ TableText decode_table(const ordered_json& record, Language language) {
                     say("max", "最大"),
                     say("Read per step", "每步读取"),
                     say("Of read bandwidth", "占读带宽"),
+                    say("Of a read in turns", "占交替纯读"),
                     say("Depth fill", "填充方式")};
   return table;
 }

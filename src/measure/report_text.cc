@@ -130,7 +130,8 @@ std::string csv_report(const ordered_json& record) {
   std::string out =
       "kind,name,prompt_tokens,new_tokens,depth,batch,latency_s,tokens_per_second,time_to_first_token_s,"
       "prefill_tokens_per_second,decode_tokens_per_second,inter_token_p50_s,inter_token_p95_s,inter_token_p99_s,"
-      "bytes_per_step,bandwidth_fraction,proposed,accepted,tokens_per_step,speedup,rows,step_s,times_one_row\n";
+      "bytes_per_step,bandwidth_fraction,proposed,accepted,tokens_per_step,speedup,rows,step_s,times_one_row,of_plain_"
+      "read\n";
   const auto number = [](const ordered_json& object, const char* key) {
     const std::string text = cell(object, key, "{:.9g}");
     return text == "-" ? std::string() : text;
@@ -142,7 +143,7 @@ std::string csv_report(const ordered_json& record) {
   for (const ordered_json& task : record.value("tasks", ordered_json::array())) {
     const ordered_json& gaps = part(task, "inter_token_latency_s");
     out += fmt::format(
-        "task,{},{},{},,,{},{},{},{},{},{},{},{},{},{},{},{},{},{},,,\n", quoted(task.value("id", "")),
+        "task,{},{},{},,,{},{},{},{},{},{},{},{},{},{},{},{},{},{},,,,\n", quoted(task.value("id", "")),
         number(task, "prompt_tokens"), number(task, "new_tokens"), number(part(task, "latency_s"), "mean"),
         number(task, "tokens_per_second"), number(part(task, "time_to_first_token_s"), "median"),
         number(task, "prefill_tokens_per_second"), number(task, "decode_tokens_per_second"), number(gaps, "p50"),
@@ -151,12 +152,12 @@ std::string csv_report(const ordered_json& record) {
         number(part(task, "speculation"), "tokens_per_step"), number(part(task, "speculation"), "speedup"));
   }
   for (const ordered_json& point : record.value("sweep", ordered_json::array()))
-    out += fmt::format("{},,{},,{},{},,,,{},{},,,,{},{},,,,,{},{},{}\n", point.value("kind", ""),
-                       number(point, "prompt_tokens"), number(point, "depth"), number(point, "batch"),
-                       number(part(point, "prefill_tokens_per_second"), "median"),
-                       number(part(point, "decode_tokens_per_second"), "median"), number(point, "bytes_per_step"),
-                       number(point, "bandwidth_fraction"), number(point, "rows"),
-                       number(part(point, "step_s"), "median"), number(point, "times_one_row"));
+    out += fmt::format(
+        "{},,{},,{},{},,,,{},{},,,,{},{},,,,,{},{},{},{}\n", point.value("kind", ""), number(point, "prompt_tokens"),
+        number(point, "depth"), number(point, "batch"), number(part(point, "prefill_tokens_per_second"), "median"),
+        number(part(point, "decode_tokens_per_second"), "median"), number(point, "bytes_per_step"),
+        number(point, "bandwidth_fraction"), number(point, "rows"), number(part(point, "step_s"), "median"),
+        number(point, "times_one_row"), number(part(point, "of_plain_read"), "median"));
   return out;
 }
 

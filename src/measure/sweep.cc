@@ -47,17 +47,30 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
     else
       rig.prefill(batch, depth, rig.max_rows());
   }
-  std::vector<double> steps, rates;
+  const double bytes = bytes_per_step(loaded, double(depth) + double(options.decode_tokens) / 2, batch);
+  const bool comparable = read_bandwidth > 0 && !cache_resident(loaded);
+  const std::vector<compute::Weight> weights = loaded.engine().decoder().weights().streamed();
+  const auto plain_read = [&] { return comparable ? loaded.engine().machine().read_plainly(weights) : 0; };
+  std::vector<double> steps, rates, reads, parts;  // a sample's read: the mean of those before and after it
+  double before = 0;
   for (int i = 0; i <= options.samples; ++i) {
     const double seconds = timed([&] {
       for (int64_t token = 0; token < options.decode_tokens; ++token) rig.step(batch, depth + token, 1, 1);
     });
-    if (i == 0) continue;
-    steps.push_back(seconds / double(options.decode_tokens));
-    rates.push_back(double(batch) / steps.back());
+    const double after = plain_read();
+    if (i > 0) {
+      steps.push_back(seconds / double(options.decode_tokens));
+      rates.push_back(double(batch) / steps.back());
+      if (before > 0 && after > 0) {
+        reads.push_back((before + after) / 2);
+        parts.push_back(bytes / steps.back() / reads.back());
+      }
+    }
+    before = after;
   }
-  const double bytes = bytes_per_step(loaded, double(depth) + double(options.decode_tokens) / 2, batch);
-  const bool comparable = read_bandwidth > 0 && !cache_resident(loaded);
+  const auto summary_or_null = [](const std::vector<double>& values) {
+    return values.empty() ? ordered_json(nullptr) : summary_json(values);
+  };
   const double fraction = comparable ? bytes / summarize(steps).median / read_bandwidth : 0;
   return {{"kind", "decode"},
           {"depth", depth},
@@ -70,6 +83,8 @@ ordered_json decode_point(session::Session& loaded, const SweepOptions& options,
           {"bytes_per_step", bytes},
           {"cache_resident", cache_resident(loaded)},
           {"bandwidth_fraction", comparable ? ordered_json(fraction) : ordered_json(nullptr)},
+          {"plain_read_bytes_per_second", summary_or_null(reads)},
+          {"of_plain_read", summary_or_null(parts)},
           {"samples_s", steps}};
 }
 

@@ -30,10 +30,13 @@ int64_t sweep_kv_tokens(const SweepOptions&);
 
 // [{"kind": "prefill", "prompt_tokens", "prefill_tokens_per_second": {...}, "samples_s": [...]},
 //  {"kind": "decode", "depth", "batch", "depth_fill", "decode_tokens_per_second": {...} (of all sequences together),
-//   "step_s": {...}, "bytes_per_step", "bandwidth_fraction" | null, "samples_s": [...]},
+//   "step_s": {...}, "bytes_per_step", "bandwidth_fraction" | null, "plain_read_bytes_per_second": {...} | null,
+//   "of_plain_read": {...} | null, "samples_s": [...]},
 //  {"kind": "rows", "depth", "rows", "step_s": {...}, "times_one_row" (median over samples taken in turn),
 //   "samples_s": [...]}, ...]
-// read_bandwidth 0: not measured, every bandwidth_fraction is null.
+// of_plain_read: each sample beside plainly reading the weights just before and after it: on a shared machine the
+// memory moves between a probe and the samples.
+// read_bandwidth 0: not measured, every bandwidth_fraction and of_plain_read is null.
 nlohmann::ordered_json run_sweep(session::Session&, const SweepOptions&, double read_bandwidth, const ProgressCallback&,
                                  const std::atomic<bool>& cancelled);
 

@@ -283,10 +283,18 @@ std::string DecoderWeights::activation_names(const compute::MachineInfo& info) c
   return all;
 }
 
+std::vector<compute::Weight> DecoderWeights::streamed() const {
+  std::vector<compute::Weight> list;
+  for (const LayerWeights& layer : layers)
+    list.insert(list.end(), {layer.qkv, layer.output, layer.gate_up, layer.down});
+  list.push_back(head);
+  return list;
+}
+
 int64_t DecoderWeights::bytes_streamed_per_step() const {
-  int64_t sum = bytes_of(final_norm) + head->bytes;
+  int64_t sum = bytes_of(final_norm);
+  for (const compute::Weight& weight : streamed()) sum += weight->bytes;
   for (const LayerWeights& layer : layers) {
-    sum += layer.qkv->bytes + layer.output->bytes + layer.gate_up->bytes + layer.down->bytes;
     sum += bytes_of(layer.attention_norm) + bytes_of(layer.mlp_norm);
     sum += bytes_of(layer.attention.query_norm) + bytes_of(layer.attention.key_norm);
   }

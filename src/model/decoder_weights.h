@@ -30,8 +30,9 @@ struct DecoderWeights {
   // Under auto, what had to be rounded on its way into memory: "Q6_K to int8-g32".
   std::set<std::string> rounded;
 
-  int64_t bytes() const;                    // kept in memory
-  int64_t bytes_streamed_per_step() const;  // read once by every step: all but the embedding table (unless tied)
+  int64_t bytes() const;                          // kept in memory
+  std::vector<compute::Weight> streamed() const;  // the matrices that every step reads once, in that order
+  int64_t bytes_streamed_per_step() const;        // theirs and the norms': all but the embedding table (unless tied)
   // The packings of the layers, the head and the embedding: "bf16", "int4, head int8, embedding bf16".
   std::string packing_names() const;
   // What enters their products on this machine, each once: "bf16x2", "int8 per row and group".

@@ -83,13 +83,16 @@ struct Panel {
       for (int64_t g = 0; g < groups; g += groups_at_once) {
         cpu::IntegerProduct p;
         p.format = layout.format;
-        p.weights = matrix->panel_at(0) + g * layout.block_bytes();
+        p.strides = layout.strides();
+        p.headers = matrix->headers_at(0), p.weights = matrix->weights_at(0);
+        p.first_group = g;
         p.groups = std::min(groups_at_once, groups - g);
         p.last_columns = layout.padded_columns(g + p.groups - 1);
         p.a = a.at(g, t);
         p.tokens = int(std::min(at_once, tokens - t));
         p.first = g == 0;
         p.y = y.data() + t * 32;
+        p.from_memory = ahead > 0;
         p.near_bytes = ahead;
         p.far_bytes = 8 * ahead;
         kernels.multiply(p);
@@ -132,7 +135,8 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
       Panel panel;
       const int64_t columns = round == 1 ? random.integer(1000, 2200) : random.integer(1, round == 0 ? 100 : 900);
       const auto source = std::make_shared<RandomIntegers>(random, 31, columns, format, false);
-      panel.matrix = cpu::pack_integers({{{source, nullptr}}}, *cpu::available_kernels().front(), arena, team);
+      panel.matrix =
+          cpu::pack_integers({{{source, nullptr}}}, round % 2 == 0, *cpu::available_kernels().front(), arena, team);
       panel.layout = panel.matrix->layout;
       for (int64_t t = random.integer(1, 40); t > 0; --t) panel.x.push_back(hard_row(random, columns));
       const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups(), 0);
@@ -142,6 +146,31 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
             ASSERT_TRUE(same_bits(panel.product(*table, at_once, ahead), defined))
                 << table->name << ", " << name(format) << ", " << columns << " columns, " << panel.x.size()
                 << " tokens, " << at_once << " groups at once, asked for " << ahead << " bytes ahead";
+    }
+}
+
+TEST(IntegerLayoutTest, EveryHeaderAndPairHasAPlaceOfItsOwn) {
+  test::Random random(307);
+  for (const QuantizedFormat& format : all_formats())
+    for (bool striped : {false, true}) {
+      const cpu::IntegerLayout layout{format, random.integer(1, 700), random.integer(1, 12), striped};
+      const cpu::IntegerStrides strides = layout.strides();
+      std::vector<bool> taken(size_t(layout.matrix_bytes()), false);
+      const auto take = [&](int64_t begin, int64_t bytes) {
+        ASSERT_GE(begin, 0);
+        ASSERT_LE(begin + bytes, layout.matrix_bytes());
+        for (int64_t i = begin; i < begin + bytes; ++i) {
+          ASSERT_FALSE(taken[size_t(i)]) << "byte " << i;
+          taken[size_t(i)] = true;
+        }
+      };
+      for (int64_t panel = 0; panel < layout.panels; ++panel)
+        for (int64_t g = 0; g < layout.groups(); ++g) {
+          take(layout.headers_at(panel) + g * strides.header, layout.header_bytes());
+          for (int64_t pair = 0; pair < layout.pairs(layout.padded_columns(g)); ++pair)
+            take(layout.weights_at(panel) + strides.group_at(g) + strides.pair_at(pair), 128);
+          if (HasFatalFailure()) FAIL() << name(format) << ", striped " << striped << ", panel " << panel;
+        }
     }
 }
 
@@ -340,6 +369,17 @@ TEST_P(IntegerContract, OneRowHasTheSameBitsInEveryBatchAndOnEveryTeam) {
       ASSERT_EQ(few[size_t(count + i)], together[size_t(rows + first + i)]) << name(format) << ", gated, row " << i;
     }
   }
+}
+
+// What bounds a step is measured by whoever has memory of its own to read.
+TEST_P(IntegerContract, PackedWeightsAreReadPlainly) {
+  test::Random random(308);
+  const Product p = random_product(random, {8, 128}, {2000}, 1000, false);
+  const std::vector<Weight> weights(3, machine_->pack(p.source, Packing::kInt8));
+  Tuning one_thread;
+  one_thread.decode_threads = 1;
+  machine_->tune(one_thread);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(machine_->read_plainly(weights) > 0, machine_->info().name == "cpu");
 }
 
 TEST_P(IntegerContract, WhatWasPackedReadsBackAsDequantized) {

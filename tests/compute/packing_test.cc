@@ -137,12 +137,13 @@ TEST(Packing, RowsSeenAndRowsReadBecomeTheSamePanels) {
       const auto b = pack_matrix({{{read, nullptr}}}, packing, layout, kernels.linear, arena, team);
       ASSERT_TRUE(same(a->weights, b->weights)) << name(dtype) << " as " << name(packing);
     }
-    for (const int bits : {4, 8}) {
-      const QuantizedFormat format{.bits = bits};
-      const auto a = pack_integers({{{quantize(seen, format), nullptr}}}, kernels, arena, team);
-      const auto b = pack_integers({{{quantize(read, format), nullptr}}}, kernels, arena, team);
-      ASSERT_TRUE(same(a->weights, b->weights)) << name(dtype) << " as " << name(format);
-    }
+    for (const int bits : {4, 8})
+      for (const bool striped : {false, true}) {
+        const QuantizedFormat format{.bits = bits};
+        const auto a = pack_integers({{{quantize(seen, format), nullptr}}}, striped, kernels, arena, team);
+        const auto b = pack_integers({{{quantize(read, format), nullptr}}}, striped, kernels, arena, team);
+        ASSERT_TRUE(same(a->weights, b->weights)) << name(dtype) << " as " << name(format);
+      }
     EXPECT_GT(seen->rows_seen, 0);
     EXPECT_EQ(read->rows_seen, 0);
   }

@@ -54,6 +54,8 @@ inline nlohmann::ordered_json example_record(double tokens_per_second = 10) {
                                {"step_s", measure::summary_json({0.1, 0.0976})},
                                {"bytes_per_step", 16e9},
                                {"bandwidth_fraction", 0.88},
+                               {"plain_read_bytes_per_second", measure::summary_json({170e9, 180e9})},
+                               {"of_plain_read", measure::summary_json({0.91, 0.95})},
                                {"samples_s", {0.1, 0.0976}}},
                               {{"kind", "rows"},
                                {"depth", 0},

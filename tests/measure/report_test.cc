@@ -206,6 +206,7 @@ TEST(Report, CsvLinesHaveTheHeadersColumns) {
   EXPECT_EQ(column(line, "decode_tokens_per_second"), "40.5");
   EXPECT_EQ(column(line, "bytes_per_step"), "1.6e+10");
   EXPECT_EQ(column(line, "bandwidth_fraction"), "0.88");
+  EXPECT_EQ(column(line, "of_plain_read"), "0.93");
   std::getline(lines, line);
   EXPECT_EQ(column(line, "kind"), "rows");
   EXPECT_EQ(column(line, "rows"), "4");

@@ -58,6 +58,7 @@ TEST_F(SmallModel, SyntheticAndRealFillRun) {
     for (const ordered_json& point : points) {
       const char* rate = point["kind"] == "prefill" ? "prefill_tokens_per_second" : "decode_tokens_per_second";
       EXPECT_GT(point[rate]["median"].get<double>(), 0);
+      EXPECT_TRUE(point.value("of_plain_read", ordered_json()).is_null());  // the weights lie in a cache
     }
     // K and V of 3 sequences, 2 layers, 2 heads of 8, F16, at depth 130 + 1.5: what batch 3 adds to batch 1.
     EXPECT_DOUBLE_EQ(points[5]["bytes_per_step"].get<double>() - points[4]["bytes_per_step"].get<double>(),

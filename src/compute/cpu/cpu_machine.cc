@@ -15,6 +15,7 @@
 #include "compute/cpu/kv_cache.h"
 #include "compute/cpu/linear.h"
 #include "compute/cpu/packing.h"
+#include "compute/cpu/plain_read.h"
 #include "compute/machine.h"
 #include "compute/sampling.h"
 
@@ -92,7 +93,7 @@ class CpuMachine final : public Machine {
   Weight pack(const MatrixSource& source, Packing packing) override {
     if (is_integer(packing)) {
       integer_linear_.reserve(0, source.columns());
-      return pack_integers(source, *set_.kernels, arena_, team_);
+      return pack_integers(source, set_.striped_integers, *set_.kernels, arena_, team_);
     }
     const bool tiles = set_.tiles != nullptr && packing == Packing::kBF16;
     auto matrix = pack_matrix(source, packing, tiles ? PanelLayout::kPairs : PanelLayout::kRows, set_.kernels->linear,
@@ -153,6 +154,16 @@ class CpuMachine final : public Machine {
     const CpuRows& to = mine(rows);
     CHECK(row < to.max_rows && int64_t(in.size()) == to.columns) << row << " of " << to.max_rows;
     std::copy(in.begin(), in.end(), to.row(row));
+  }
+
+  double read_plainly(std::span<const Weight> weights) override {
+    team_.limit(team_.size());
+    std::vector<PlainRead::Bytes> pieces;
+    for (const Weight& weight : weights) {
+      const HugeMemory& memory = mine(weight).weights;
+      pieces.emplace_back(memory.as<const char>(), size_t(memory.bytes()));
+    }
+    return plain_read_.pass(team_, pieces);
   }
 
   void embed(const StepInputs& in, const Weight& table, const Rows& x) override {
@@ -256,6 +267,7 @@ class CpuMachine final : public Machine {
   AttentionScratch attention_scratch_;
   HugeArena arena_;       // the weights
   HugeMemory projected_;  // [rows, q|k|v]
+  PlainRead plain_read_;
   std::vector<SamplingScratch> sampling_;
 };
 

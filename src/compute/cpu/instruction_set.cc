@@ -128,8 +128,11 @@ std::vector<InstructionSet> find_instruction_sets() {
   const IntegerKernels* integers = has_avx_vnni() ? &integer_avxvnni() : &integer_avx2();
   if (has_avx2()) sets.push_back({"avx2", &kernels_avx2(), nullptr, integers});
   add_wide(sets, integers);
-  if (made_by_amd())
-    for (InstructionSet& set : sets) set.products_to_ask_ahead = kProductsToAskAheadOnAmd;
+  const bool amd = made_by_amd();
+  for (InstructionSet& set : sets) {
+    if (amd) set.products_to_ask_ahead = kProductsToAskAheadOnAmd;
+    set.striped_integers = !amd;
+  }
   return sets;
 }
 

@@ -18,6 +18,7 @@ struct InstructionSet {
   // Weights from memory are asked for ahead where a line of them takes at least so many vector products; where it takes
   // fewer, what the processor fetches by itself is better left alone (prefetch_distance.h).
   int products_to_ask_ahead = 0;
+  bool striped_integers = false;  // how panels of integers lie (integer_layout.h)
 };
 
 // Every set this process can run, slowest first; all but tile sets give the same bits. Empty on a processor too old.

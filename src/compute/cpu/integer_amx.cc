@@ -1,5 +1,5 @@
 // Integer products on tile registers (AMX) for many tokens; few tokens go to the AVX-512 VNNI table. The layouts are
-// tiles already: a step of 64 columns of 16 rows is every other line of two KiB (8-bit; 4-bit weights are widened
+// tiles already: a step of 64 columns of 16 rows is one line of each pair of a rank (8-bit; 4-bit weights are widened
 // first), and 16 tokens of a group lie `group` bytes apart. Numerics: integer_kernels.h.
 #include <immintrin.h>
 
@@ -13,7 +13,6 @@ namespace {
 
 constexpr int kTileRows = 16;
 constexpr int kPairTokens = 2 * kTileRows;
-constexpr int kLineStride = 128;                               // from a half's line to its next
 constexpr int64_t kTokenBytes = kPanelRows * sizeof(int32_t);  // of a token's sums
 // Columns that all tokens take in turn: 32 KiB of widened weights stay in L1 or close.
 constexpr int64_t kBlockColumns = 1024;
@@ -60,16 +59,18 @@ struct Scaling {
 // Where a product's parts lie, for one pair of tiles and some groups.
 struct Pair {
   QuantizedFormat format;
-  const uint8_t* headers = nullptr;  // block of the first group, header_stride apart
-  const uint8_t* tiles = nullptr;    // bytes [step][quad][half][16][4], tile_stride apart
-  int64_t header_stride = 0, tile_stride = 0;
-  int64_t groups = 0, last_columns = 0;
+  const uint8_t* headers = nullptr;  // of the first group, header_stride apart
+  int64_t header_stride = 0;
+  const uint8_t* weights = nullptr;  // of group 0: bytes, whatever the format, `strides` apart
+  IntegerStrides strides;
+  int64_t first_group = 0, groups = 0, last_columns = 0;
   IntegerActivations a;
   int tokens = 0;
   bool first = false;
   float* y = nullptr;
-  // What to ask for: a few lines at every group into L2, and of streamed weights those so far ahead.
-  const char* ahead = nullptr;
+  // What to ask for: a few lines from ahead.begin on at every group into L2, and of streamed weights those so far
+  // ahead.
+  LinesAhead ahead;
   int64_t ahead_lines = 0;
   int64_t stream_bytes = 0;
 };
@@ -131,11 +132,12 @@ void multiply_pair(const Pair p) {  // a copy, which no store through a pointer 
   const int64_t step = IntegerLayout::step_columns(p.format.group), stride = p.a.group;
   const int64_t a_stride = p.a.token_stride * p.a.group;
   const int8_t* a = p.a.integers;
-  const uint8_t* w = p.tiles;
-  const char* ahead = p.ahead;
+  int64_t ahead = p.ahead.begin;
   Scaling scales;
-  for (int64_t g = 0; g < p.groups; ++g, a += a_stride, w += p.tile_stride) {
-    for (int64_t i = 0; i < p.ahead_lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+  for (int64_t g = 0; g < p.groups; ++g, a += a_stride) {
+    p.ahead.ask(ahead, ahead + p.ahead_lines);
+    ahead += p.ahead_lines;
+    const uint8_t* w = p.weights + p.strides.group_at(p.first_group + g);
     _tile_zero(0);
     _tile_zero(1);
     if (kTiles == 2) {
@@ -150,15 +152,15 @@ void multiply_pair(const Pair p) {  // a copy, which no store through a pointer 
         scale_four<kOffsets>(before, scales, todo, p.y);
     };
     for (int64_t s = 0; s < steps; ++s) {
-      const uint8_t* weights = w + s * step * kPanelRows;
+      const uint8_t* weights = w + s * p.strides.rank;
       const int8_t* mine = a + s * step;
       if (p.stream_bytes > 0)
         for (int64_t i = 0; i < step * kPanelRows; i += 64) __builtin_prefetch(weights + p.stream_bytes + i, 0, 2);
-      _tile_loadd(6, weights, kLineStride);
+      _tile_loadd(6, weights, p.strides.pair);
       _tile_loadd(4, mine, stride);
       _tile_dpbsud(0, 4, 6);
       scale_some();
-      _tile_loadd(7, weights + 64, kLineStride);
+      _tile_loadd(7, weights + 64, p.strides.pair);
       _tile_dpbsud(1, 4, 7);
       scale_some();
       if (kTiles == 2) {
@@ -181,17 +183,29 @@ void multiply_pair(const Pair p) {  // a copy, which no store through a pointer 
   for (int t = 0; t < tokens; t += 4) scale_four<kOffsets>(before, scales, t, p.y);
 }
 
-// 4-bit weights of one group as bytes: line i of a half holds quad i and, in the high nibbles, quad i + quads / 2.
-// `lines`: of both halves.
-void widen_group(const uint8_t* from, int64_t columns, int64_t step, uint8_t* to) {
+// 4-bit weights of one group as bytes, in order: pair i of a step holds quad i and, in the high nibbles, quad i + quads
+// / 2.
+void widen_group(const uint8_t* from, const IntegerStrides& strides, int64_t columns, int64_t step, uint8_t* to) {
   const __m512i mask = _mm512_set1_epi8(15);
-  const int64_t lines = step / 4;
-  for (int64_t k = 0; k < columns; k += step, to += lines * 64)
-    for (int64_t line = 0; line < lines; ++line, from += 64, to += 64) {
-      const __m512i both = _mm512_loadu_si512(from);
-      _mm512_store_si512(to, _mm512_and_si512(both, mask));
-      _mm512_store_si512(to + lines * 64, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+  const int64_t pairs = step / 8, other_quads = pairs * IntegerStrides::kPairBytes;
+  int64_t pair = 0;
+  for (int64_t k = 0; k < columns; k += step, to += other_quads)
+    for (int64_t i = 0; i < pairs; ++i, ++pair) {
+      const uint8_t* line = from + strides.pair_at(pair);
+      for (int half = 0; half < 2; ++half, line += 64, to += 64) {
+        const __m512i both = _mm512_loadu_si512(line);
+        _mm512_store_si512(to, _mm512_and_si512(both, mask));
+        _mm512_store_si512(to + other_quads, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+      }
     }
+}
+
+// Where those bytes lie.
+IntegerStrides widened_strides(int group) {
+  IntegerStrides s;
+  s.pair = IntegerStrides::kPairBytes, s.rank = IntegerStrides::kRank * s.pair;
+  s.group = s.run = group * kPanelRows;
+  return s;
 }
 
 template <int kBits, bool kOffsets>
@@ -201,7 +215,7 @@ void multiply_tokens(Pair pair, int tokens) {
     pair.tokens <= kTileRows ? multiply_pair<1, kBits, kOffsets>(pair) : multiply_pair<2, kBits, kOffsets>(pair);
     pair.a = pair.a.at(0, kPairTokens);
     pair.y += kPairTokens * kPanelRows;
-    pair.ahead += pair.groups * pair.ahead_lines * 64;
+    pair.ahead.begin += pair.groups * pair.ahead_lines;
   }
 }
 
@@ -236,35 +250,33 @@ void multiply_few(const IntegerProduct& p) {
 void multiply(const IntegerProduct& p) {
   if (p.tokens <= (p.format.bits == 4 ? kFewTokensOfNibbles : kFewTokens)) return multiply_few(p);
   alignas(64) uint8_t widened[kBlockColumns * kPanelRows];
-  const IntegerLayout layout{p.format, p.groups * p.format.group};
+  const bool nibbles = p.format.bits == 4;
   const int64_t block_groups = kBlockColumns / p.format.group;
   const int64_t pairs = (p.tokens + kPairTokens - 1) / kPairTokens;
   Pair pair;
   pair.format = p.format;
-  pair.header_stride = layout.block_bytes();
-  const int64_t ahead_lines = (p.ahead_bytes / 64 + p.groups * pairs - 1) / (p.groups * pairs);
+  pair.header_stride = p.strides.header;
+  pair.weights = p.weights, pair.strides = p.strides;
+  if (nibbles) pair.weights = widened, pair.strides = widened_strides(p.format.group);
+  pair.ahead = p.ahead;
+  pair.ahead_lines = (p.ahead.count + p.groups * pairs - 1) / (p.groups * pairs);
+  if (p.far_bytes > 0 && !nibbles) pair.stream_bytes = p.near_bytes;
   for (int64_t g = 0; g < p.groups; g += block_groups) {
     pair.groups = std::min(block_groups, p.groups - g);
     pair.last_columns = g + pair.groups == p.groups ? p.last_columns : p.format.group;
-    pair.headers = p.weights + g * layout.block_bytes();
-    pair.tiles = pair.headers + layout.header_bytes();
-    pair.tile_stride = layout.block_bytes();
-    if (p.near_bytes == 0) {
-      pair.ahead_lines = ahead_lines;
-      pair.ahead = p.ahead + g * pairs * ahead_lines * 64;
-    } else {
-      // Bytes are asked for step by step, nibbles (which are widened a block at a time) a block ahead.
-      pair.stream_bytes = p.format.bits == 8 ? p.near_bytes : 0;
-      pair.ahead_lines = p.format.bits == 8 ? 0 : layout.block_bytes() / 64 / pairs;
-      pair.ahead = reinterpret_cast<const char*>(pair.headers + block_groups * layout.block_bytes());
-    }
-    if (p.format.bits == 4) {
-      pair.tile_stride = p.format.group * kPanelRows;
+    pair.headers = p.header(g);
+    pair.first_group = nibbles ? 0 : p.first_group + g;
+    pair.ahead.begin = p.ahead.begin + g * pairs * pair.ahead_lines;
+    if (nibbles) {
+      // What comes from memory waits there while a block is multiplied: the next one is asked for meanwhile.
+      if (p.from_memory) {
+        pair.ahead = {p.group(g + block_groups), p.strides.pair, p.strides.rank};
+        pair.ahead_lines = p.format.group / 4 / pairs;
+      }
       for (int64_t i = 0; i < pair.groups; ++i)
-        widen_group(pair.tiles + i * layout.block_bytes(), i + 1 == pair.groups ? pair.last_columns : p.format.group,
-                    layout.step(), widened + i * pair.tile_stride);
+        widen_group(p.group(g + i), p.strides, i + 1 == pair.groups ? pair.last_columns : p.format.group,
+                    IntegerLayout::step_columns(p.format.group), widened + i * pair.strides.group);
       asm volatile("" : : "r"(widened) : "memory");  // GCC 12 does not know that tiles are read from memory
-      pair.tiles = widened;
     }
     pair.a = p.a.at(g, 0);
     pair.first = p.first && g == 0;

@@ -302,17 +302,17 @@ constexpr bool written_out(int quads, int group, int tokens, int halves) {
   return group == 4 * quads && tokens >= 4 && tokens * halves * quads <= 128;
 }
 
-// Distances of 0: nothing is asked for.
+// A distance of 0: nothing is asked for.
 UPDRAFT_INLINE inline void ask_ahead(const uint8_t* line, int64_t near_bytes, int64_t far_bytes) {
-  if (far_bytes == 0) return;
+  if (near_bytes == 0) return;
   __builtin_prefetch(line + near_bytes, 0, 3);
-  __builtin_prefetch(line + far_bytes, 0, 2);
+  if (far_bytes != 0) __builtin_prefetch(line + far_bytes, 0, 2);
 }
 
 // sums[h][t] += the products of one group's weights, `Halves` x 16 rows from `weights` on.
 template <int Bits, int Group, int Halves, int Tokens>
-UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns, const int8_t* a, int64_t near_bytes,
-                                        int64_t far_bytes, Ints* sums) {
+UPDRAFT_INLINE inline void add_products(const uint8_t* weights, const IntegerStrides& strides, int64_t columns,
+                                        const int8_t* a, int64_t near_bytes, int64_t far_bytes, Ints* sums) {
   constexpr int Quads = quads_of(Group), kLines = Bits == 4 ? Quads / 2 : Quads;
   const auto add = [&](auto quad_offset, int64_t k, const Bytes* bytes) UPDRAFT_INLINE {
     const auto operand = [&](int h) UPDRAFT_INLINE {
@@ -327,10 +327,10 @@ UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns,
   };
   const auto add_line = [&](int64_t k, int line) UPDRAFT_INLINE {
     Bytes bytes[Halves];
+    const uint8_t* pair = weights + line * strides.pair;
     unroll<Halves>([&](auto h) UPDRAFT_INLINE {
-      const uint8_t* place = weights + (line * 2 + h) * 64;
-      bytes[h] = Bytes::load(place);
-      ask_ahead(place, near_bytes, far_bytes);
+      bytes[h] = Bytes::load(pair + h * 64);
+      ask_ahead(pair + h * 64, near_bytes, far_bytes);
     });
     add(Index<0>(), k + 4 * line, bytes);
     if constexpr (Bits == 4) add(Index<kLines>(), k + 4 * line, bytes);
@@ -338,7 +338,8 @@ UPDRAFT_INLINE inline void add_products(const uint8_t* weights, int64_t columns,
   if constexpr (written_out(Quads, Group, Tokens, Halves)) {
     unroll<kLines>([&](auto line) UPDRAFT_INLINE { add_line(0, line); });
   } else {
-    for (int64_t k = 0; k < columns; k += 4 * Quads, weights += 2 * kLines * 64)
+    const int64_t next_step = kLines == IntegerStrides::kRank ? strides.rank : kLines * strides.pair;
+    for (int64_t k = 0; k < columns; k += 4 * Quads, weights += next_step)
       for (int line = 0; line < kLines; ++line) add_line(k, line);
   }
 }
@@ -364,11 +365,11 @@ struct TokenTerms {
 
 // y += the sums of one group, scaled, for 16 rows.
 template <int Tokens>
-UPDRAFT_INLINE inline void add_group(const QuantizedFormat& format, const uint8_t* block, int half,
+UPDRAFT_INLINE inline void add_group(const QuantizedFormat& format, const uint8_t* header, int half,
                                      const float* token_scales, const TokenTerms<Tokens>& terms, const Ints* sums,
                                      bool first, float* y) {
   y += 16 * half;
-  const Lanes scales = load_scales(block + 32 * half, format.scale_type);
+  const Lanes scales = load_scales(header + 32 * half, format.scale_type);
   const auto scaled = [&](auto t) UPDRAFT_INLINE {
     return fma(sums[t].to_float(), scales * Lanes::broadcast(token_scales[t]),
                first ? Lanes::zero() : Lanes::load(y + t * 32));
@@ -377,7 +378,7 @@ UPDRAFT_INLINE inline void add_group(const QuantizedFormat& format, const uint8_
     unroll<Tokens>([&](auto t) UPDRAFT_INLINE { scaled(t).store(y + t * 32); });
     return;
   }
-  Lanes offsets = load_scales(block + 64 + 32 * half, format.scale_type);
+  Lanes offsets = load_scales(header + 64 + 32 * half, format.scale_type);
   if (format.offset == Offset::kPoint) offsets = Lanes::zero() - scales * offsets;
   unroll<Tokens>([&](auto t)
                      UPDRAFT_INLINE { fma(offsets, Lanes::broadcast(terms.offsets[t]), scaled(t)).store(y + t * 32); });
@@ -387,23 +388,21 @@ template <int Bits, int Group, int Tokens>
 void multiply_tokens(const IntegerProduct p) {  // a copy, which no store through a pointer can change
   constexpr int kHalves = Tokens <= 2 ? 2 : Tokens <= kIntegerTokens ? kIntegerHalves : 1;
   const bool has_offsets = p.format.offset != Offset::kNone;
-  const int64_t header = has_offsets ? 128 : 64, block_bytes = header + Group * 32 * Bits / 8;
   const int32_t start = kCentre<Bits> - (has_offsets ? 0 : p.format.middle());
-  const int64_t ahead_a_group = (p.ahead_bytes / 64 + p.groups - 1) / p.groups * 64;
   for (int64_t g = 0; g < p.groups; ++g) {
-    const uint8_t* block = p.weights + g * block_bytes;
+    const uint8_t *header = p.header(g), *weights = p.group(g);
     const IntegerActivations a = p.a.at(g, 0);
-    ask_ahead(block, p.near_bytes, p.far_bytes);
-    for (int64_t i = g * ahead_a_group; i < (g + 1) * ahead_a_group; i += 64) __builtin_prefetch(p.ahead + i, 0, 2);
+    ask_ahead(header, p.near_bytes, p.far_bytes);
+    p.ahead.ask_share(g, p.groups);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : Group;
     const TokenTerms<Tokens> terms(a, start, has_offsets);
     for (int half = 0; half < 2; half += kHalves) {
       Ints sums[kHalves * Tokens];
       unroll<kHalves * Tokens>([&](auto i) UPDRAFT_INLINE { sums[i] = Ints::broadcast(terms.starts[i % Tokens]); });
-      add_products<Bits, Group, kHalves, Tokens>(block + header + half * 64, columns, a.integers, p.near_bytes,
+      add_products<Bits, Group, kHalves, Tokens>(weights + half * 64, p.strides, columns, a.integers, p.near_bytes,
                                                  p.far_bytes, sums);
       unroll<kHalves>([&](auto h) UPDRAFT_INLINE {
-        add_group<Tokens>(p.format, block, half + h, a.scales, terms, sums + h * Tokens, p.first && g == 0, p.y);
+        add_group<Tokens>(p.format, header, half + h, a.scales, terms, sums + h * Tokens, p.first && g == 0, p.y);
       });
     }
   }

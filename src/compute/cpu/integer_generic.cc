@@ -43,12 +43,11 @@ float widen(const uint8_t* bits, int i, DType type) {
 }
 
 void multiply(const IntegerProduct& p) {
-  const IntegerLayout layout{p.format, p.groups * p.format.group};
+  const IntegerLayout layout{p.format, p.groups * p.format.group};  // for place() alone
   if (p.first) std::fill_n(p.y, p.tokens * kRows, 0.0f);
   const bool has_offsets = p.format.offset != Offset::kNone;
   for (int64_t g = 0; g < p.groups; ++g) {
-    const uint8_t* block = p.weights + g * layout.block_bytes();
-    const uint8_t* weights = block + layout.header_bytes();
+    const uint8_t* header = p.header(g);
     const int64_t columns = g + 1 == p.groups ? p.last_columns : p.format.group;
     for (int t = 0; t < p.tokens; ++t) {
       const IntegerActivations a = p.a.at(g, t);
@@ -56,14 +55,14 @@ void multiply(const IntegerProduct& p) {
         int32_t sum = has_offsets ? 0 : -p.format.middle() * *a.sums;
         for (int64_t k = 0; k < columns; ++k) {
           const IntegerLayout::Place place = layout.place(k, row);
-          const int byte = weights[place.byte];
+          const int byte = p.group(g)[p.strides.pair_at(place.pair) + place.byte];
           sum += int32_t(a.integers[k]) * (p.format.bits == 8 ? byte : place.high ? byte >> 4 : byte & 15);
         }
         float& y = p.y[t * kRows + row];
-        const float scale = widen(block, row, p.format.scale_type);
+        const float scale = widen(header, row, p.format.scale_type);
         y = std::fma(float(sum), scale * *a.scales, y);
         if (!has_offsets) continue;
-        float offset = widen(block + 64, row, p.format.scale_type);
+        float offset = widen(header + 64, row, p.format.scale_type);
         if (p.format.offset == Offset::kPoint) offset = 0 - scale * offset;
         y = std::fma(offset, *a.scales * float(*a.sums), y);
       }

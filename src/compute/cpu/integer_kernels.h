@@ -29,22 +29,44 @@ struct IntegerActivations {
   }
 };
 
+// Lines of weights that are read next from memory, asked for ahead, into L2.
+struct LinesAhead {
+  const uint8_t* pairs = nullptr;  // where a rank starts: lines 2 i and 2 i + 1 are those of pair i
+  int64_t pair = 0, rank = 0;      // IntegerStrides
+  int64_t begin = 0, count = 0;
+
+  void ask(int64_t first, int64_t end) const {
+    for (auto i = uint64_t(first); i < uint64_t(end); ++i)
+      __builtin_prefetch(pairs + int64_t(i / 32) * rank + int64_t(i / 2 % 16) * pair + int64_t(i % 2) * 64, 0, 2);
+  }
+  // The n-th of `parts` shares of them, of equal size.
+  void ask_share(int64_t n, int64_t parts) const {
+    if (count == 0) return;
+    const int64_t share = (count + parts - 1) / parts;
+    ask(begin + n * share, begin + (n + 1) * share);
+  }
+};
+
 // y[t][n] = (first ? 0 : y[t][n]) + some groups of one panel times `tokens` activations.
 struct IntegerProduct {
   QuantizedFormat format;
-  const uint8_t* weights = nullptr;  // the groups' blocks, one after the other
-  int64_t groups = 0;
+  IntegerStrides strides;
+  const uint8_t* headers = nullptr;  // of the panel
+  const uint8_t* weights = nullptr;  // the panel's first pair
+  int64_t first_group = 0, groups = 0;
   int64_t last_columns = 0;  // padded columns of the last of these groups; the others have format.group
   IntegerActivations a;      // of the first of these groups and tokens
   int tokens = 0;            // 1..tile_tokens, or 1..stream_tokens
   bool first = false;
-  float* y = nullptr;  // [tokens, 32]
-  // Where weights come from memory: how many bytes ahead of themselves to ask for them, into L1 and, farther ahead,
-  // into L2. Both 0: they are in a cache, or the processor fetches them by itself.
+  float* y = nullptr;        // [tokens, 32]
+  bool from_memory = false;  // the weights are read once, the whole panel in one product
+  // How many bytes ahead of themselves weights from memory are asked for, into L1 and, farther ahead, into L2. 0: they
+  // are not; what lies in stripes is not asked for far ahead.
   int64_t near_bytes = 0, far_bytes = 0;
-  // Asked for ahead, into L2, spread over the product: what is read next from memory.
-  const char* ahead = nullptr;
-  int64_t ahead_bytes = 0;
+  LinesAhead ahead;  // spread over the product
+
+  const uint8_t* header(int64_t g) const { return headers + (first_group + g) * strides.header; }
+  const uint8_t* group(int64_t g) const { return weights + strides.group_at(first_group + g); }
 };
 
 struct IntegerKernels {

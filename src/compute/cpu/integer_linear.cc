@@ -158,29 +158,36 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
                                    int member) const {
   const IntegerLayout& layout = chunk.w.layout;
   const int64_t groups = layout.groups();
+  IntegerProduct p;
+  p.format = layout.format;
+  p.strides = layout.strides();
+  p.from_memory = chunk.single;
+  if (chunk.single && chunk.in.rows * 8 / layout.format.bits >= products_to_ask_ahead_) {
+    p.near_bytes = layout.striped ? kStripeNearBytes : kNearBytes;
+    p.far_bytes = layout.striped ? 0 : kFarBytes;
+  }
   for (int64_t g = 0; g < groups; g += chunk.block_groups) {
-    IntegerProduct p;
-    p.format = layout.format;
+    p.first_group = g;
     p.groups = std::min(chunk.block_groups, groups - g);
     p.last_columns = layout.padded_columns(g + p.groups - 1);
     p.first = g == 0;
     for (int i = 0; i < group.count; ++i) {
-      p.weights = chunk.w.panel_at(group.panels[i]) + g * layout.block_bytes();
-      const uint8_t* next = i + 1 < group.count ? chunk.w.panel_at(group.panels[i + 1]) + g * layout.block_bytes()
-                                                : chunk.w.panel_at(group.panels[0]) +
-                                                      std::min(g + p.groups, groups - 1) * layout.block_bytes();
-      p.ahead_bytes = round_up(p.groups * layout.block_bytes() / chunk.tiles, 64);
-      if (chunk.single) p.ahead_bytes = 0;
-      if (chunk.single && chunk.in.rows * 8 / layout.format.bits >= products_to_ask_ahead_) {
-        p.near_bytes = kNearBytes;
-        p.far_bytes = kFarBytes;
+      p.headers = chunk.w.headers_at(group.panels[i]);
+      p.weights = chunk.w.weights_at(group.panels[i]);
+      if (!chunk.single) {
+        // The next panel's part of this block; behind the last panel the first one's of the next block.
+        const bool last = i + 1 == group.count;
+        const uint8_t* next = chunk.w.weights_at(group.panels[last ? 0 : i + 1]);
+        p.ahead.pairs = next + p.strides.group_at(last ? std::min(g + p.groups, groups - 1) : g);
+        p.ahead.pair = p.strides.pair, p.ahead.rank = p.strides.rank;
+        p.ahead.count = (p.groups * layout.group_bytes() / 64 + chunk.tiles - 1) / chunk.tiles;
       }
       for (int64_t tile = 0; tile < chunk.tiles; ++tile) {
         const int64_t t = chunk.first(tile);
         p.tokens = int(chunk.first(tile + 1) - t);
         p.a = a.at(g, t);
         p.y = partial(member, i) + t * kPanelRows;
-        p.ahead = reinterpret_cast<const char*>(next) + tile * p.ahead_bytes;
+        p.ahead.begin = tile * p.ahead.count;
         kernels_.multiply(p);
       }
     }

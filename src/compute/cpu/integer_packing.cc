@@ -15,19 +15,19 @@ struct Buffers {
   std::vector<uint16_t> scales, offsets;
 };
 
-// [rows, groups] of 16-bit values to [groups] blocks of 32.
-void place_values(const std::vector<uint16_t>& values, int count, int64_t groups, int64_t block_bytes, uint8_t* to) {
+// [rows, groups] of 16-bit values to [groups] times 32 of them.
+void place_values(const std::vector<uint16_t>& values, int count, int64_t groups, int64_t stride, uint8_t* to) {
   for (int64_t g = 0; g < groups; ++g) {
     uint16_t column[kPanelRows] = {};
     for (int row = 0; row < count; ++row) column[row] = values[size_t(row * groups + g)];
-    std::memcpy(to + g * block_bytes, column, sizeof column);
+    std::memcpy(to + g * stride, column, sizeof column);
   }
 }
 
 class Packer {
  public:
   Packer(const MatrixSource& source, IntegerMatrix& matrix, const Kernels& kernels)
-      : source_(source), matrix_(matrix), l_(matrix.layout), kernels_(kernels) {}
+      : source_(source), matrix_(matrix), l_(matrix.layout), strides_(l_.strides()), kernels_(kernels) {}
 
   void pack(int64_t begin, int64_t end, Buffers& b) const {
     for (int64_t panel = begin; panel < end; ++panel) pack_panel(panel, end, b);
@@ -40,24 +40,23 @@ class Packer {
     const PanelMatrix::Place place = matrix_.place(panel);
     const int64_t groups = l_.groups();
     read(place, (end - panel) * kPanelRows, b);
-    uint8_t* to = matrix_.weights.as<uint8_t>() + panel * l_.panel_bytes();
-    place_values(b.scales, place.count, groups, l_.block_bytes(), to);
+    uint8_t* headers = matrix_.weights.as<uint8_t>() + l_.headers_at(panel);
+    uint8_t* weights = matrix_.weights.as<uint8_t>() + l_.weights_at(panel);
+    place_values(b.scales, place.count, groups, strides_.header, headers);
     if (l_.format.offset != Offset::kNone)
-      place_values(b.offsets, place.count, groups, l_.block_bytes(), to + 2 * kPanelRows);
+      place_values(b.offsets, place.count, groups, strides_.header, headers + 2 * kPanelRows);
     for (int64_t g = 0; g < groups; ++g) {
-      kernels_.linear.pack_integers(b.padded.data() + g * l_.format.group, padded_row(), l_.padded_columns(g),
-                                    l_.format, to + g * l_.block_bytes() + l_.header_bytes());
+      kernels_.linear.pack_integers(b.padded.data() + g * l_.format.group, l_.padded_columns(), l_.padded_columns(g),
+                                    l_.format, strides_, weights + strides_.group_at(g));
     }
   }
 
-  int64_t padded_row() const { return (l_.groups() - 1) * l_.format.group + l_.padded_columns(l_.groups() - 1); }
-
-  // The panel's rows to b.padded [32, padded_row()], zeros where there are none; `ahead`: rows that this thread packs
+  // The panel's rows to b.padded [32, padded columns], zeros where there are none; `ahead`: rows that this thread packs
   // from there on.
   void read(const PanelMatrix::Place& place, int64_t ahead, Buffers& b) const {
     const auto [part, first] = part_of(source_, place.row);
     const auto& rows = dynamic_cast<const QuantizedRowSource&>(*part->weight);
-    const int64_t columns = matrix_.columns, padded = padded_row();
+    const int64_t columns = matrix_.columns, padded = l_.padded_columns();
     b.padded.resize(size_t(kPanelRows * padded + 64));  // the kernel may read beyond the last row
     b.scales.resize(size_t(kPanelRows * l_.groups()));
     b.offsets.resize(b.scales.size());
@@ -92,44 +91,55 @@ class Packer {
   const MatrixSource& source_;
   IntegerMatrix& matrix_;
   const IntegerLayout& l_;
+  const IntegerStrides strides_;
   const Kernels& kernels_;
 };
+
+// Threads that pack in stripes write to the same pages of 2 MiB at the same time: each page is cleared by one before.
+void clear_pages(const HugeMemory& memory, ThreadTeam& team) {
+  constexpr int64_t kPage = int64_t(2) << 20;
+  team.parallel_for((memory.bytes() + kPage - 1) / kPage, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t page = begin; page < end; ++page) *static_cast<volatile char*>(memory.as<char>() + page * kPage) = 0;
+  });
+}
 
 }  // namespace
 
 void IntegerMatrix::read_row(int64_t row, float* out) const {
   int lane = 0;
-  const uint8_t* panel = panel_at(panel_of(row, &lane));
+  const int64_t panel = panel_of(row, &lane);
+  const IntegerStrides strides = layout.strides();
   uint8_t integers[kLargestGroup];
   float values[kLargestGroup];
   for (int64_t g = 0; g < layout.groups(); ++g) {
-    const uint8_t* block = panel + g * layout.block_bytes();
+    const uint8_t* group = weights_at(panel) + strides.group_at(g);
     const int64_t begin = g * format.group, count = std::min<int64_t>(format.group, columns - begin);
     for (int64_t k = 0; k < count; ++k) {
       const IntegerLayout::Place place = layout.place(k, lane);
-      const uint8_t byte = block[layout.header_bytes() + place.byte];
+      const uint8_t byte = group[strides.pair_at(place.pair) + place.byte];
       integers[k] = format.bits == 8 ? byte : uint8_t(place.high ? byte >> 4 : byte & 15);
     }
-    const uint16_t* header = reinterpret_cast<const uint16_t*>(block);
+    const uint16_t* header = reinterpret_cast<const uint16_t*>(headers_at(panel) + g * strides.header);
     dequantize_row(integers, header + lane, header + kPanelRows + lane, count, format, values);
     for (int64_t k = 0; k < count; ++k)
       out[input_order.empty() ? begin + k : int64_t(input_order[size_t(begin + k)])] = values[k];
   }
 }
 
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const Kernels& kernels, HugeArena& arena,
-                                             ThreadTeam& team) {
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, bool striped, const Kernels& kernels,
+                                             HugeArena& arena, ThreadTeam& team) {
   auto matrix = std::make_shared<IntegerMatrix>();
   matrix->lay_out(source);
   matrix->format = source.format();
   const int group = matrix->format.group;
   CHECK(group == 32 || group == 64 || group == kLargestGroup) << "groups of " << matrix->format.group;
   matrix->packing = packing_of(matrix->format);
-  matrix->layout = {matrix->format, matrix->columns};
+  matrix->layout = {matrix->format, matrix->columns, matrix->panels, striped};
   const std::span<const int32_t> order = source.input_order();
   CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
   matrix->input_order.assign(order.begin(), order.end());
-  matrix->weights = arena.take(matrix->panels * matrix->layout.panel_bytes(), "the weights");
+  matrix->weights = arena.take(matrix->layout.matrix_bytes(), "the weights");
+  if (striped) clear_pages(matrix->weights, team);
   matrix->read_bias(source, kernels.linear);
   matrix->bytes = matrix->rows * matrix->layout.panel_bytes() / kPanelRows + (matrix->bias ? matrix->rows * 4 : 0);
 

@@ -13,15 +13,15 @@ namespace updraft::compute::cpu {
 struct IntegerMatrix final : PanelMatrix {
   IntegerLayout layout;
   std::vector<int32_t> input_order;  // column k multiplies activation input_order[k]; empty: activation k
-  HugeMemory weights;
 
-  const uint8_t* panel_at(int64_t panel) const { return weights.as<const uint8_t>() + panel * layout.panel_bytes(); }
+  const uint8_t* headers_at(int64_t panel) const { return weights.as<const uint8_t>() + layout.headers_at(panel); }
+  const uint8_t* weights_at(int64_t panel) const { return weights.as<const uint8_t>() + layout.weights_at(panel); }
   void read_row(int64_t row, float* out) const override;
 };
 
-// Every part is a QuantizedRowSource of one format and input order. Throws Error when memory is short or the source
-// fails.
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, const Kernels& kernels, HugeArena& arena,
-                                             ThreadTeam& team);
+// Every part is a QuantizedRowSource of one format and input order; `striped` as IntegerLayout has it. Throws Error
+// when memory is short or the source fails.
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, bool striped, const Kernels& kernels,
+                                             HugeArena& arena, ThreadTeam& team);
 
 }  // namespace updraft::compute::cpu

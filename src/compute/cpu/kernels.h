@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "base/quantized_rows.h"
 #include "compute/cpu/attention_kernels.h"
+#include "compute/cpu/integer_layout.h"
 
 namespace updraft::compute::cpu {
 
@@ -54,10 +55,10 @@ struct LinearKernels {
   void (*pack_rows16)(const uint16_t* from, int64_t columns, uint16_t* to);
   void (*pack_rows32)(const uint32_t* from, int64_t columns, uint32_t* to);
   void (*pack_pairs)(const uint16_t* from, int64_t columns, uint16_t* to);
-  // The weights of one block as integer_layout.h has them, from 32 rows of integers, a byte each, row_bytes apart;
+  // The weights of one group as integer_layout.h has them, from 32 rows of integers, a byte each, row_bytes apart;
   // `columns` is a multiple of the step. Of every row 64 bytes are read from a step's first on, however wide it is.
   void (*pack_integers)(const uint8_t* from, int64_t row_bytes, int64_t columns, const QuantizedFormat& format,
-                        uint8_t* to);
+                        const IntegerStrides& strides, uint8_t* to);
 
   // out = RMSNorm(x) with weight [columns], or a copy of x when weight is null.
   void (*norm_row)(const float* x, const float* weight, float epsilon, int64_t columns, float* out);

@@ -27,6 +27,7 @@ struct PanelMatrix : PackedMatrix {
   };
   std::vector<Range> ranges;
   int64_t panels = 0;
+  HugeMemory weights;  // panel after panel, as the packing lays one out
   HugeMemory bias_memory;
   const float* bias = nullptr;  // [panels, 32], null: none
 
@@ -51,7 +52,6 @@ struct PanelMatrix : PackedMatrix {
 struct CpuMatrix final : PanelMatrix {
   PanelLayout layout = PanelLayout::kRows;
   int64_t padded_columns = 0;  // columns, or rounded up to 32 (kPairs)
-  HugeMemory weights;
 
   int64_t element_bytes() const { return packing == Packing::kF32 ? 4 : 2; }
   int64_t panel_bytes() const { return padded_columns * kPanelRows * element_bytes(); }

@@ -191,17 +191,19 @@ inline void pack_pairs(const uint16_t* from, int64_t columns, uint16_t* to) {
 }
 
 inline void pack_integers(const uint8_t* from, int64_t row_bytes, int64_t columns, const QuantizedFormat& format,
-                          uint8_t* to) {
+                          const IntegerStrides& strides, uint8_t* to) {
   const int64_t step = IntegerLayout::step_columns(format.group);
   const int quads = int(step / 4), lines = format.bits == 4 ? quads / 2 : quads;
+  int64_t pair = 0;
   for (int64_t k = 0; k < columns; k += step) {
     const Columns quad(reinterpret_cast<const char*>(from) + k, row_bytes);  // the first `quads` of them
     const auto line_of = [&](const Words* half, int line) UPDRAFT_INLINE {
       return format.bits == 4 ? nibbles(half[line], half[line + lines]) : half[line];
     };
-    for (int line = 0; line < lines; ++line, to += 128) {
-      put(line_of(quad.upper, line), to);
-      put(line_of(quad.lower, line), to + 64);
+    for (int line = 0; line < lines; ++line, ++pair) {
+      uint8_t* place = to + strides.pair_at(pair);
+      put(line_of(quad.upper, line), place);
+      put(line_of(quad.lower, line), place + 64);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <vector>
 
 #include "base/caches.h"
@@ -11,6 +12,7 @@
 #include "base/thread_team.h"
 #include "compute/cpu/huge_memory.h"
 #include "compute/cpu/instruction_set.h"
+#include "compute/cpu/plain_read.h"
 #include "compute/cpu/probe_kernels.h"
 
 namespace updraft::compute {
@@ -18,19 +20,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using cpu::HugeMemory;
-using cpu::ProbeKernels;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 int team_size(int threads) { return threads > 0 ? threads : available_processors(); }
-
-const ProbeKernels& kernels_here() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") ? cpu::probe_avx512() : cpu::probe_avx2();
-#else
-  return cpu::probe_neon();
-#endif
-}
 
 int64_t round_down(int64_t value, int64_t step) { return value / step * step; }
 
@@ -68,24 +61,6 @@ double peak_per_second(int threads, Work work) {
 
 }  // namespace
 
-// Streams must not lie a power of two apart, or they meet in the same channels and banks of the memory at the same
-// time.
-double cpu::read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch) {
-  constexpr int64_t kLinesApart = 37;
-  const ProbeKernels& kernels = kernels_here();
-  const int64_t even = round_down(bytes / team.size(), 64 * 8);
-  const int64_t part = std::max(even - kLinesApart * 64 * 8, std::min<int64_t>(even, 64 * 8));
-  std::vector<float> sinks(size_t(team.size()) * 16);
-  const Clock::time_point start = Clock::now();
-  team.run([&](int member) {
-    sinks[size_t(member) * 16] = kernels.read(memory + part / 4 * member, part, streams, prefetch);
-  });
-  const double seconds = seconds_since(start);
-  volatile float keep = 0;
-  for (float sink : sinks) keep = keep + sink;
-  return double(part * team.size()) / seconds;
-}
-
 std::string processor_name() { return cpu::processor_name(); }
 
 std::vector<std::string> instruction_sets() {
@@ -102,8 +77,7 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
   // Half of what is free at most: the machine may be holding a model.
   result.bytes = round_down(std::min(bytes > 0 ? bytes : read_probe_bytes(), system_memory().available_bytes / 2),
                             int64_t(2) << 20);
-  constexpr int kStreams[] = {1, 2, 4, 8};
-  Progress report{"measuring read bandwidth", 0, 2 * 8 + 5, "passes"};
+  Progress report{"measuring read bandwidth", 0, 2 * int64_t(std::size(cpu::kReadPatterns)) + 5, "passes"};
   const auto tell = [&] {
     if (progress) progress(report);
   };
@@ -115,12 +89,11 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
   for (const bool huge : {false, true}) {
     const HugeMemory memory(result.bytes, "the read bandwidth probe", huge);
     touch(team, memory.as<char>(), result.bytes, tell);
-    for (const int streams : kStreams)
-      for (const bool prefetch : {false, true}) {
-        const double rate = cpu::read_pass(team, memory.as<float>(), result.bytes, streams, prefetch);
-        result.patterns.push_back({streams, prefetch, huge, rate});
-        step();
-      }
+    for (const cpu::ReadPattern pattern : cpu::kReadPatterns) {
+      const double rate = cpu::read_pass(team, memory.as<char>(), result.bytes, pattern);
+      result.patterns.push_back({pattern.streams, pattern.prefetch, huge, rate});
+      step();
+    }
     if (!huge) continue;
     // Five more passes of the best pattern: on a shared machine a single pass may have met a noisy neighbour.
     auto best = std::max_element(result.patterns.begin(), result.patterns.end(),
@@ -128,11 +101,11 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
     const bool again_here =
         best->huge_pages;  // the small pages are gone by now: repeat the best one that is still there
     if (!again_here)
-      best = std::max_element(result.patterns.begin() + 8, result.patterns.end(),
+      best = std::max_element(result.patterns.begin() + std::size(cpu::kReadPatterns), result.patterns.end(),
                               [](const auto& a, const auto& b) { return a.bytes_per_second < b.bytes_per_second; });
     for (int pass = 0; pass < 5; ++pass) {
-      best->bytes_per_second = std::max(best->bytes_per_second, cpu::read_pass(team, memory.as<float>(), result.bytes,
-                                                                               best->streams, best->prefetch));
+      best->bytes_per_second = std::max(best->bytes_per_second, cpu::read_pass(team, memory.as<char>(), result.bytes,
+                                                                               {best->streams, best->prefetch}));
       step();
     }
   }
@@ -144,7 +117,7 @@ ReadBandwidth probe_read_bandwidth(int threads, const ProgressCallback& progress
 std::vector<Peak> probe_peaks(int threads) {
   const int count = team_size(threads);
   std::vector<Peak> peaks;
-  const ProbeKernels& kernels = kernels_here();
+  const cpu::ProbeKernels& kernels = cpu::probe_kernels();
   peaks.push_back({"F32 FMA", "FLOP/s", peak_per_second(count, [&](int64_t rounds) {
                      float sink = 0.5f;
                      return kernels.fused_multiply_add(rounds, &sink);

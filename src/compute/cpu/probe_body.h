@@ -7,15 +7,14 @@
 
 namespace updraft::compute::cpu::UPDRAFT_ISA {
 
-constexpr int64_t kPrefetchBytes = 2048;
-
 template <int kStreams, bool kPrefetch>
 float read_streams(const float* begin, int64_t bytes) {
+  constexpr int64_t kPrefetchBytes = kStreams > 8 ? 1024 : 2048;  // of each stream
   const int64_t lines = bytes / (kStreams * 64);
-  // Several accumulators a stream: the adder's latency must not be what is measured.
-  constexpr int kUnroll = kStreams >= 8 ? 1 : 8 / kStreams;
-  Lanes sums[kStreams * kUnroll];
-  unroll<kStreams * kUnroll>([&](auto i) { sums[i] = Lanes::zero(); });
+  // Several accumulators: the adder's latency must not be what is measured.
+  constexpr int kUnroll = kStreams >= 8 ? 1 : 8 / kStreams, kSums = 8;
+  Lanes sums[kSums];
+  unroll<kSums>([&](auto i) { sums[i] = Lanes::zero(); });
   int64_t line = 0;
   for (; line + kUnroll <= lines; line += kUnroll) {
     unroll<kStreams>([&](auto s) {
@@ -23,7 +22,7 @@ float read_streams(const float* begin, int64_t bytes) {
       unroll<kUnroll>([&](auto u) {
         if constexpr (kPrefetch)
           __builtin_prefetch(reinterpret_cast<const char*>(at) + u.value * 64 + kPrefetchBytes, 0, 3);
-        constexpr int i = s.value * kUnroll + u.value;
+        constexpr int i = (s.value * kUnroll + u.value) % kSums;
         sums[i] = sums[i] + Lanes::load(at + u.value * 16);
       });
     });
@@ -31,7 +30,7 @@ float read_streams(const float* begin, int64_t bytes) {
   for (; line < lines; ++line)
     for (int s = 0; s < kStreams; ++s) sums[0] = sums[0] + Lanes::load(begin + (s * lines + line) * 16);
   Lanes total = Lanes::zero();
-  unroll<kStreams * kUnroll>([&](auto i) { total = total + sums[i]; });
+  unroll<kSums>([&](auto i) { total = total + sums[i]; });
   return sum(total);
 }
 
@@ -44,8 +43,10 @@ float read_pieces(const float* begin, int64_t bytes, int streams) {
       return read_streams<2, kPrefetch>(begin, bytes);
     case 4:
       return read_streams<4, kPrefetch>(begin, bytes);
-    default:
+    case 8:
       return read_streams<8, kPrefetch>(begin, bytes);
+    default:
+      return read_streams<16, kPrefetch>(begin, bytes);
   }
 }
 

@@ -3,15 +3,11 @@
 
 #include <cstdint>
 
-namespace updraft {
-class ThreadTeam;
-}
-
 namespace updraft::compute::cpu {
 
 struct ProbeKernels {
-  // Reads [begin, begin + bytes) as `streams` (1, 2, 4 or 8) equal pieces side by side, 64 bytes of each in turn; bytes
-  // is a multiple of streams * 64. Returns something that depends on every byte.
+  // Reads [begin, begin + bytes) as `streams` (1, 2, 4, 8 or 16) equal pieces side by side, 64 bytes of each in turn;
+  // bytes is a multiple of streams * 64. Returns something that depends on every byte.
   float (*read)(const float* begin, int64_t bytes, int streams, bool prefetch);
   // `rounds` of independent fused multiply-adds in registers; returns the floating-point operations done, and writes to
   // *sink so that they are done.
@@ -22,9 +18,8 @@ const ProbeKernels& probe_avx2();
 const ProbeKernels& probe_avx512();
 const ProbeKernels& probe_neon();
 
-// One pass of the read probe: every thread reads its own contiguous part of `bytes`, with the widest registers that
-// this processor has. Returns bytes per second.
-double read_pass(ThreadTeam& team, const float* memory, int64_t bytes, int streams, bool prefetch);
+// With the widest registers that this processor has.
+const ProbeKernels& probe_kernels();
 
 // Integer and tile peaks: operations done in `rounds`; only to be called where the processor has them.
 int64_t probe_int8_vnni(int64_t rounds, int32_t* sink);
