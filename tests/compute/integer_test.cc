@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "compute/cpu/instruction_set.h"
 #include "compute/cpu/integer_packing.h"
@@ -13,6 +14,8 @@
 
 namespace updraft::compute {
 namespace {
+
+constexpr int64_t kNeverStriped = std::numeric_limits<int64_t>::max();
 
 // What this processor can run, and AMX's kernels wherever their tiles can be emulated.
 std::vector<const cpu::IntegerKernels*> all_integer_kernels() {
@@ -135,8 +138,8 @@ TEST(IntegerKernelTest, EveryInstructionSetGivesTheBitsOfThePlainLoops) {
       Panel panel;
       const int64_t columns = round == 1 ? random.integer(1000, 2200) : random.integer(1, round == 0 ? 100 : 900);
       const auto source = std::make_shared<RandomIntegers>(random, 31, columns, format, false);
-      panel.matrix =
-          cpu::pack_integers({{{source, nullptr}}}, round % 2 == 0, *cpu::available_kernels().front(), arena, team);
+      panel.matrix = cpu::pack_integers({{{source, nullptr}}}, round % 2 == 0 ? 0 : kNeverStriped,
+                                        *cpu::available_kernels().front(), arena, team);
       panel.layout = panel.matrix->layout;
       for (int64_t t = random.integer(1, 40); t > 0; --t) panel.x.push_back(hard_row(random, columns));
       const std::vector<float> defined = panel.product(*tables.front(), panel.layout.groups(), 0);

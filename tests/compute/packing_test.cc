@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "compute/cpu/huge_memory.h"
@@ -138,10 +139,10 @@ TEST(Packing, RowsSeenAndRowsReadBecomeTheSamePanels) {
       ASSERT_TRUE(same(a->weights, b->weights)) << name(dtype) << " as " << name(packing);
     }
     for (const int bits : {4, 8})
-      for (const bool striped : {false, true}) {
+      for (const int64_t striped_bytes : {std::numeric_limits<int64_t>::max(), int64_t(0)}) {
         const QuantizedFormat format{.bits = bits};
-        const auto a = pack_integers({{{quantize(seen, format), nullptr}}}, striped, kernels, arena, team);
-        const auto b = pack_integers({{{quantize(read, format), nullptr}}}, striped, kernels, arena, team);
+        const auto a = pack_integers({{{quantize(seen, format), nullptr}}}, striped_bytes, kernels, arena, team);
+        const auto b = pack_integers({{{quantize(read, format), nullptr}}}, striped_bytes, kernels, arena, team);
         ASSERT_TRUE(same(a->weights, b->weights)) << name(dtype) << " as " << name(format);
       }
     EXPECT_GT(seen->rows_seen, 0);

@@ -93,7 +93,7 @@ class CpuMachine final : public Machine {
   Weight pack(const MatrixSource& source, Packing packing) override {
     if (is_integer(packing)) {
       integer_linear_.reserve(0, source.columns());
-      return pack_integers(source, set_.striped_integers, *set_.kernels, arena_, team_);
+      return pack_integers(source, set_.striped_bytes, *set_.kernels, arena_, team_);
     }
     const bool tiles = set_.tiles != nullptr && packing == Packing::kBF16;
     auto matrix = pack_matrix(source, packing, tiles ? PanelLayout::kPairs : PanelLayout::kRows, set_.kernels->linear,

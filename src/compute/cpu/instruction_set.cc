@@ -131,7 +131,7 @@ std::vector<InstructionSet> find_instruction_sets() {
   const bool amd = made_by_amd();
   for (InstructionSet& set : sets) {
     if (amd) set.products_to_ask_ahead = kProductsToAskAheadOnAmd;
-    set.striped_integers = !amd;
+    if (!amd) set.striped_bytes = kStripedBytes;
   }
   return sets;
 }

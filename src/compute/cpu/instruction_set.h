@@ -2,6 +2,8 @@
 // for tiles, what it grants on request; never from the machine that built the program.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -18,7 +20,8 @@ struct InstructionSet {
   // Weights from memory are asked for ahead where a line of them takes at least so many vector products; where it takes
   // fewer, what the processor fetches by itself is better left alone (prefetch_distance.h).
   int products_to_ask_ahead = 0;
-  bool striped_integers = false;  // how panels of integers lie (integer_layout.h)
+  // Integers of matrices that take so many bytes lie in stripes (integer_layout.h), others in order.
+  int64_t striped_bytes = std::numeric_limits<int64_t>::max();
 };
 
 // Every set this process can run, slowest first; all but tile sets give the same bits. Empty on a processor too old.

@@ -126,7 +126,7 @@ void IntegerMatrix::read_row(int64_t row, float* out) const {
   }
 }
 
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, bool striped, const Kernels& kernels,
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, int64_t striped_bytes, const Kernels& kernels,
                                              HugeArena& arena, ThreadTeam& team) {
   auto matrix = std::make_shared<IntegerMatrix>();
   matrix->lay_out(source);
@@ -134,12 +134,13 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, bool st
   const int group = matrix->format.group;
   CHECK(group == 32 || group == 64 || group == kLargestGroup) << "groups of " << matrix->format.group;
   matrix->packing = packing_of(matrix->format);
-  matrix->layout = {matrix->format, matrix->columns, matrix->panels, striped};
+  matrix->layout = {matrix->format, matrix->columns, matrix->panels, false};
+  matrix->layout.striped = matrix->layout.matrix_bytes() >= striped_bytes;
   const std::span<const int32_t> order = source.input_order();
   CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
   matrix->input_order.assign(order.begin(), order.end());
   matrix->weights = arena.take(matrix->layout.matrix_bytes(), "the weights");
-  if (striped) clear_pages(matrix->weights, team);
+  if (matrix->layout.striped) clear_pages(matrix->weights, team);
   matrix->read_bias(source, kernels.linear);
   matrix->bytes = matrix->rows * matrix->layout.panel_bytes() / kPanelRows + (matrix->bias ? matrix->rows * 4 : 0);
 

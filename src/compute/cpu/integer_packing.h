@@ -19,9 +19,9 @@ struct IntegerMatrix final : PanelMatrix {
   void read_row(int64_t row, float* out) const override;
 };
 
-// Every part is a QuantizedRowSource of one format and input order; `striped` as IntegerLayout has it. Throws Error
-// when memory is short or the source fails.
-std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, bool striped, const Kernels& kernels,
+// Every part is a QuantizedRowSource of one format and input order; matrices of `striped_bytes` and more lie in
+// stripes. Throws Error when memory is short or the source fails.
+std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, int64_t striped_bytes, const Kernels& kernels,
                                              HugeArena& arena, ThreadTeam& team);
 
 }  // namespace updraft::compute::cpu

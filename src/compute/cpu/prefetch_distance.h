@@ -26,6 +26,9 @@ namespace updraft::compute::cpu {
 constexpr int64_t kNearBytes = 2048;
 constexpr int64_t kFarBytes = 16384;
 constexpr int64_t kStripeNearBytes = 1024;
+// Models of smaller matrices lie in the last-level cache, where order is faster: SmolLM2-135M from its Q4_1 file, one
+// row, three runs in turns: 362 to 381 tokens/s in order, 313 to 363 in stripes.
+constexpr int64_t kStripedBytes = int64_t(2) << 20;
 // Of a line of 64 bytes: as many as there are rows for int8 and F32, twice as many for int4, F16 and BF16.
 constexpr int kProductsToAskAheadOnAmd = 6;
 
