@@ -130,8 +130,8 @@ std::string csv_report(const ordered_json& record) {
   std::string out =
       "kind,name,prompt_tokens,new_tokens,depth,batch,latency_s,tokens_per_second,time_to_first_token_s,"
       "prefill_tokens_per_second,decode_tokens_per_second,inter_token_p50_s,inter_token_p95_s,inter_token_p99_s,"
-      "bytes_per_step,bandwidth_fraction,proposed,accepted,tokens_per_step,speedup,rows,step_s,times_one_row,of_plain_"
-      "read\n";
+      "bytes_per_step,bandwidth_fraction,proposed,accepted,tokens_per_step,speedup,rows,step_s,times_one_row,"
+      "of_plain_read\n";
   const auto number = [](const ordered_json& object, const char* key) {
     const std::string text = cell(object, key, "{:.9g}");
     return text == "-" ? std::string() : text;

@@ -86,7 +86,7 @@ struct Panel {
       for (int64_t g = 0; g < groups; g += groups_at_once) {
         cpu::IntegerProduct p;
         p.format = layout.format;
-        p.strides = layout.strides();
+        p.strides = matrix->strides;
         p.headers = matrix->headers_at(0), p.weights = matrix->weights_at(0);
         p.first_group = g;
         p.groups = std::min(groups_at_once, groups - g);

@@ -270,7 +270,7 @@ void multiply(const IntegerProduct& p) {
     if (nibbles) {
       // What comes from memory waits there while a block is multiplied: the next one is asked for meanwhile.
       if (p.from_memory) {
-        pair.ahead = {p.group(g + block_groups), p.strides.pair, p.strides.rank};
+        pair.ahead = {p.group(g + block_groups), p.strides};
         pair.ahead_lines = p.format.group / 4 / pairs;
       }
       for (int64_t i = 0; i < pair.groups; ++i)

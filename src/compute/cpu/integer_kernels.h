@@ -32,12 +32,11 @@ struct IntegerActivations {
 // Lines of weights that are read next from memory, asked for ahead, into L2.
 struct LinesAhead {
   const uint8_t* pairs = nullptr;  // where a rank starts: lines 2 i and 2 i + 1 are those of pair i
-  int64_t pair = 0, rank = 0;      // IntegerStrides
+  IntegerStrides strides;
   int64_t begin = 0, count = 0;
 
   void ask(int64_t first, int64_t end) const {
-    for (auto i = uint64_t(first); i < uint64_t(end); ++i)
-      __builtin_prefetch(pairs + int64_t(i / 32) * rank + int64_t(i / 2 % 16) * pair + int64_t(i % 2) * 64, 0, 2);
+    for (int64_t i = first; i < end; ++i) __builtin_prefetch(pairs + strides.pair_at(i >> 1) + (i & 1) * 64, 0, 2);
   }
   // The n-th of `parts` shares of them, of equal size.
   void ask_share(int64_t n, int64_t parts) const {

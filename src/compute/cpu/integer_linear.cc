@@ -160,7 +160,7 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
   const int64_t groups = layout.groups();
   IntegerProduct p;
   p.format = layout.format;
-  p.strides = layout.strides();
+  p.strides = p.ahead.strides = chunk.w.strides;
   p.from_memory = chunk.single;
   if (chunk.single && chunk.in.rows * 8 / layout.format.bits >= products_to_ask_ahead_) {
     p.near_bytes = layout.striped ? kStripeNearBytes : kNearBytes;
@@ -179,7 +179,6 @@ void IntegerLinear::multiply_group(const Chunk& chunk, const Group& group, const
         const bool last = i + 1 == group.count;
         const uint8_t* next = chunk.w.weights_at(group.panels[last ? 0 : i + 1]);
         p.ahead.pairs = next + p.strides.group_at(last ? std::min(g + p.groups, groups - 1) : g);
-        p.ahead.pair = p.strides.pair, p.ahead.rank = p.strides.rank;
         p.ahead.count = (p.groups * layout.group_bytes() / 64 + chunk.tiles - 1) / chunk.tiles;
       }
       for (int64_t tile = 0; tile < chunk.tiles; ++tile) {

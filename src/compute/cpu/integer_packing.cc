@@ -27,7 +27,7 @@ void place_values(const std::vector<uint16_t>& values, int count, int64_t groups
 class Packer {
  public:
   Packer(const MatrixSource& source, IntegerMatrix& matrix, const Kernels& kernels)
-      : source_(source), matrix_(matrix), l_(matrix.layout), strides_(l_.strides()), kernels_(kernels) {}
+      : source_(source), matrix_(matrix), l_(matrix.layout), strides_(matrix.strides), kernels_(kernels) {}
 
   void pack(int64_t begin, int64_t end, Buffers& b) const {
     for (int64_t panel = begin; panel < end; ++panel) pack_panel(panel, end, b);
@@ -91,7 +91,7 @@ class Packer {
   const MatrixSource& source_;
   IntegerMatrix& matrix_;
   const IntegerLayout& l_;
-  const IntegerStrides strides_;
+  const IntegerStrides& strides_;
   const Kernels& kernels_;
 };
 
@@ -108,7 +108,6 @@ void clear_pages(const HugeMemory& memory, ThreadTeam& team) {
 void IntegerMatrix::read_row(int64_t row, float* out) const {
   int lane = 0;
   const int64_t panel = panel_of(row, &lane);
-  const IntegerStrides strides = layout.strides();
   uint8_t integers[kLargestGroup];
   float values[kLargestGroup];
   for (int64_t g = 0; g < layout.groups(); ++g) {
@@ -136,6 +135,7 @@ std::shared_ptr<IntegerMatrix> pack_integers(const MatrixSource& source, int64_t
   matrix->packing = packing_of(matrix->format);
   matrix->layout = {matrix->format, matrix->columns, matrix->panels, false};
   matrix->layout.striped = matrix->layout.matrix_bytes() >= striped_bytes;
+  matrix->strides = matrix->layout.strides();
   const std::span<const int32_t> order = source.input_order();
   CHECK(order.empty() || int64_t(order.size()) == matrix->columns) << order.size() << " of " << matrix->columns;
   matrix->input_order.assign(order.begin(), order.end());

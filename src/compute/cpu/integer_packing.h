@@ -12,6 +12,7 @@ namespace updraft::compute::cpu {
 
 struct IntegerMatrix final : PanelMatrix {
   IntegerLayout layout;
+  IntegerStrides strides;            // layout.strides()
   std::vector<int32_t> input_order;  // column k multiplies activation input_order[k]; empty: activation k
 
   const uint8_t* headers_at(int64_t panel) const { return weights.as<const uint8_t>() + layout.headers_at(panel); }

@@ -11,8 +11,8 @@
 // sixteen stripes 34.8 and 45, near 1 KiB in each stripe 35.5 and 41. Asking for sixteen places while one is read
 // brought nothing (28.5). Few rows do need to be asked for: steps of 8 layers of the 7B shape with 1, 4, 8, 16 rows,
 // ms: int8 in order 59, 61, 63, 81; stripes 52, 65, 67, 60; stripes and near 47, 48, 52, 58 (16 rows on tiles); int4
-// 31, 35, 43, 76; 27, 40, 56, 89; 27, 30, 37, 70. Bytes in each stripe:
-
+// 31, 35, 43, 76; 27, 40, 56, 89; 27, 30, 37, 70.
+//
 // A Zen 4 (EPYC 9004) fetches neighbouring lines ahead by itself, and requests only hold it up where a loop is as fast
 // as that: one thread, GB/s with and without requests where the plain read took 30: int8 one row 24.5 and 30.7, four
 // 21.7 and 25.3, eight 25.6 and 16.0; int4 one row 21.7 and 26.6, four 22.0 and 20.0; F16, panels side by side, one row
@@ -25,7 +25,7 @@ namespace updraft::compute::cpu {
 
 constexpr int64_t kNearBytes = 2048;
 constexpr int64_t kFarBytes = 16384;
-constexpr int64_t kStripeNearBytes = 1024;
+constexpr int64_t kStripeNearBytes = 1024;  // in each stripe
 // Models of smaller matrices lie in the last-level cache, where order is faster: SmolLM2-135M from its Q4_1 file, one
 // row, three runs in turns: 362 to 381 tokens/s in order, 313 to 363 in stripes.
 constexpr int64_t kStripedBytes = int64_t(2) << 20;
